@@ -1,0 +1,16 @@
+# A room is a folder of daemon/ and one static library; its links are its dependencies, and there are no others.
+#   spawnd_room(NAME LINKS library...)
+function(spawnd_room name)
+	cmake_parse_arguments(ROOM "PLAIN" "" "LINKS" ${ARGN})
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/daemon/${name}/*.c)
+	list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+	if(NOT sources) # bootstrap
+		set(sources ${CMAKE_SOURCE_DIR}/cmake/empty.c)
+	endif()
+	add_library(${name} STATIC ${sources})
+	target_link_libraries(${name} PUBLIC ${ROOM_LINKS} PRIVATE spawnd_flags)
+	target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/daemon PRIVATE SYSTEM ${UTHASH_INCLUDE})
+	if(NOT ROOM_PLAIN)
+		target_link_libraries(${name} PRIVATE spawnd_instrument)
+	endif()
+endfunction()

@@ -1,0 +1,79 @@
+/*
+ * One call: a stream id of one connection, from its Request to its Response. Two close bits, credit, cancel by loss.
+ * A handler owns nothing of it: it keeps the pointer until on_end, or until it ended the call itself with call_reply,
+ * call_finish or call_fail (after which the pointer is dead and on_end does not come).
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+struct call;
+struct peer;
+struct method;
+
+/* Credit of a stream whose client names none, and the most messages ever un-granted: stock Go clients buffer 64. */
+#define CALL_WINDOW_BYTES (1u << 20)
+#define CALL_WINDOW_MESSAGES 64u
+/* Messages of the window that bulk data leaves free, for the few that must never wait (Exited, Closed, gaps, grants). */
+#define CALL_RESERVED_MESSAGES 8u
+
+struct call_ops {
+	/* A later message of the client. May fail the call as handle does. */
+	int (*on_message)(struct call *call, const ProtobufCMessage *message, struct err *err);
+	/* The client sends no more. NULL: nothing to do. */
+	void (*on_half_close)(struct call *call);
+	/*
+	 * After call_want_send, when the connection takes more: send at most one frame. Returns true to be asked again
+	 * (after the others of this connection had their turn); false: not before the next call_want_send. A grant asks again by itself.
+	 */
+	bool (*on_sendable)(struct call *call);
+	/* The connection is gone. The last thing that happens. */
+	void (*on_end)(struct call *call);
+};
+
+struct peer *call_peer(const struct call *call);
+const struct method *call_method(const struct call *call);
+void call_set_ops(struct call *call, const struct call_ops *ops, void *context);
+void *call_context(const struct call *call);
+
+/* Answers a unary call and ends it. */
+void call_reply(struct call *call, const ProtobufCMessage *reply);
+/* Ends a stream with status OK, after what was sent. */
+void call_finish(struct call *call);
+/* Ends any call with a status; err->status must not be STATUS_OK. */
+void call_fail(struct call *call, const struct err *err);
+
+/*
+ * Sends one message of a stream now, whatever the credit, and charges it. For the few messages per life of a stream
+ * that must not wait; fds are borrowed and go with the frame (count 0: none).
+ */
+void call_send(struct call *call, const ProtobufCMessage *message, const int *fds, size_t count);
+
+/* Bytes of bulk data that may be sent now by credit; 0 when bytes or messages are used up. Ignores the state of the socket. */
+size_t call_credit(const struct call *call);
+
+/*
+ * Bulk data: a packed message in pieces (prefix and payload never repacked), charged by `payload` bytes and one message.
+ * Only inside on_sendable.
+ */
+void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t payload);
+/* The same, payload already in a pipe (borrowed). */
+void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload);
+
+void call_want_send(struct call *call);
+
+/* First credit of the stream, replacing the default, then more of it. 0 messages or bytes in a window mean the default. */
+void call_window(struct call *call, uint64_t bytes, uint32_t messages);
+void call_grant(struct call *call, uint64_t bytes, uint32_t messages);
+
+/*
+ * A descriptor of the client, during handle or on_message: the index-th that came with the frame, or number `number` of
+ * the client itself (pidfd_getfd, then /proc/PID/fd). The caller takes *fd_out. `field` names the request's field in errors.
+ */
+int call_take_fd(struct call *call, uint32_t index, const char *field, int *fd_out, struct err *err);
+int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_out, struct err *err);

@@ -1,0 +1,65 @@
+/*
+ * One ttrpc connection, either side: a socket, what came in and is not whole yet, what waits to go out, descriptors of
+ * both directions. conn_read and conn_flush touch the socket; put and next touch only the queues. Knows no loop and no message.
+ *
+ * Outgoing frames keep their order. A started frame is finished before anything else.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/fdpass.h"
+#include "wire/frame.h"
+
+enum {
+	CONN_E_CLOSED = 1, /* end of file between frames */
+	CONN_E_TRUNCATED,  /* end of file inside a frame */
+	CONN_E_OVERSIZED,  /* a header announced more than the limit; its stream id is told by conn_oversized */
+};
+
+struct conn;
+
+/* A received frame. payload and fds stay valid until the next call of conn_next; take descriptors with fd_steal. */
+struct frame {
+	struct frame_header header;
+	const uint8_t *payload;
+	int *fds;
+	size_t fd_count;
+};
+
+struct conn *conn_create(int fd /* takes, sets O_NONBLOCK */);
+void conn_destroy(struct conn *conn); /* NULL is fine; closes descriptors nobody took */
+int conn_fd(const struct conn *conn); /* borrowed */
+
+/* Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Buffered whole frames are still delivered by conn_next. */
+int conn_read(struct conn *conn);
+
+/* The next whole frame: true and *frame_out, or false when more must be read. */
+bool conn_next(struct conn *conn, struct frame *frame_out);
+
+/* Header of the frame that made conn_read answer CONN_E_OVERSIZED. */
+struct frame_header conn_oversized(const struct conn *conn);
+
+/*
+ * Queues one frame made of the pieces of iov; sends at once what the socket takes and copies only the rest. fds are
+ * borrowed. 0, or -EMSGSIZE over the frame limit. Errors of the socket are reported by conn_flush.
+ */
+int conn_put(
+	struct conn *conn, const struct frame_header *header, const struct iovec *iov, size_t iov_count, const int *fds, size_t fd_count);
+
+/*
+ * The same for `prefix` followed by `size` bytes that are already in the pipe `pipe_fd` (borrowed; duplicated while the
+ * frame waits), moved by splice. header->length must be prefix_size + size.
+ */
+int conn_put_pipe(struct conn *conn, const struct frame_header *header, const void *prefix, size_t prefix_size, int pipe_fd, size_t size);
+
+/* Sends what waits. 0: all gone; 1: the socket takes no more now; -errno: the connection is dead. */
+int conn_flush(struct conn *conn);
+
+/* Bytes that wait to go out. */
+size_t conn_pending(const struct conn *conn);
+/* Bytes held for this connection in both directions. */
+size_t conn_memory(const struct conn *conn);
