@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 ssize_t sys_read(int fd, void *bytes, size_t size);
 ssize_t sys_write(int fd, const void *bytes, size_t size);
