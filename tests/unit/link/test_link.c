@@ -82,7 +82,8 @@ void test_a_bad_record_is_refused_and_its_descriptors_closed(void)
 {
 	spawnd_runtime_v1_KeeperNotice notice;
 	int fds[FDPASS_MAX], pipes[2];
-	struct iovec iov = {.iov_base = "\xff\xff\xff", .iov_len = 3};
+	uint8_t bad[] = {0xff, 0xff, 0xff};
+	struct iovec iov = {.iov_base = bad, .iov_len = sizeof(bad)};
 	size_t count;
 	char byte;
 
