@@ -1,0 +1,27 @@
+/* Where a daemon is found: one rule for the daemon and for every client in C. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define PATHS_SOCKET_MAX 107 /* bytes of a path that sockaddr_un takes */
+
+/*
+ * The socket to use when nobody named one: SPAWND_SOCKET; else for uid 0 without XDG_RUNTIME_DIR the system's,
+ * /run/spawnd/spawnd.sock; else $XDG_RUNTIME_DIR/spawnd/spawnd.sock; else spawnd-UID/spawnd.sock in the temporary
+ * directory. Touches no file. 0, or -EINVAL when the path is too long (told with its length).
+ */
+int paths_socket(char *out, size_t size, struct err *err);
+
+/* 0, or -EINVAL when path does not fit a socket address; the message names its length. */
+int paths_check_length(const char *path, struct err *err);
+
+/*
+ * Whether a socket in dir can be trusted: a real directory (no symbolic link) of this user or of root, that nobody else
+ * can write to unless it is sticky. With `own` it must be this user's and closed to everybody else. 0 or negative.
+ */
+int paths_check_dir(const char *dir, int own, struct err *err);
+
+/* The directory part of path into out ("." when it has none). */
+void paths_dir(const char *path, char *out, size_t size);

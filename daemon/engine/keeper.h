@@ -1,0 +1,67 @@
+/*
+ * The engine's end of the link to the keeper: orders with tickets, doorbells, what the store holds. Never blocks, but for
+ * keeper_welcome at start.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "link/link.h"
+
+struct keeper;
+struct loop;
+
+typedef void (*keeper_signalled_fn)(void *arg, int error);
+
+/* What the keeper tells. None may be NULL. */
+struct keeper_observer {
+	void (*on_exited)(void *context, uint32_t slot); /* this journal slot has its exit record */
+	void (*on_rescan)(void *context);                /* look at every slot */
+	void (*on_launcher_started)(void *context, uint32_t index, int32_t pid, int error, int fd /* takes; -1 with an error */);
+	void (*on_launcher_exited)(void *context, uint32_t index, int32_t pid, int status);
+	void (*on_terminate)(void *context);
+	void (*on_reload)(void *context);
+	void (*on_lost)(void *context); /* the keeper is gone; the last thing that happens */
+};
+
+/* A descriptor of the store, handed back at start. */
+struct stored {
+	enum store_kind kind;
+	uint64_t owner;
+	uint32_t index;
+	int fd; /* owned by the list */
+};
+
+struct stored_list {
+	struct stored *items;
+	size_t count;
+};
+
+struct keeper *keeper_create(struct loop *loop, int fd /* takes */, const struct keeper_observer *observer, void *context);
+void keeper_destroy(struct keeper *keeper); /* NULL is fine */
+
+/* Waits, at most ten seconds, for the keeper's welcome and all it stored. 0 and the list (the caller's), or negative. */
+int keeper_welcome(struct keeper *keeper, struct stored_list *list_out, struct err *err);
+void stored_list_finish(struct stored_list *list);
+
+/* From now on notices are told to the observer. */
+void keeper_start(struct keeper *keeper);
+
+int32_t keeper_pid(const struct keeper *keeper);
+unsigned keeper_restarts(const struct keeper *keeper); /* of the engine */
+size_t keeper_stored(const struct keeper *keeper);     /* descriptors in the store */
+size_t keeper_store_limit(const struct keeper *keeper);
+
+void keeper_ready(struct keeper *keeper);
+int keeper_store_put(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
+void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of owner */
+void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg);
+void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);
+int keeper_start_launcher(struct keeper *keeper, uint32_t index); /* 0 or -errno; the answer comes to the observer */
+void keeper_release_slot(struct keeper *keeper, uint32_t slot, uint64_t owner);
+
+/* The engine ends for good, and the keeper after it. Waits at most a second for the order to leave. */
+void keeper_shut_down(struct keeper *keeper, int exit_status);
