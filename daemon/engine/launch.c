@@ -1,0 +1,504 @@
+/*
+ * Launchers and the queue before them. Everything that ends a plan goes through settle(), which runs at the end of the
+ * turn: no caller is called back from inside launch_submit.
+ *
+ *   NONE --start--> STARTING --socket came--> READY --died--> NONE (and again, later each time it dies young)
+ */
+#include "engine/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "base/sys.h"
+
+#define ATTEMPTS_MAX 2u      /* launchers that may die over one plan */
+#define START_FAILURES_MAX 3u /* in a row: what waits is refused */
+#define YOUNG_NS 1000000000
+#define RETRY_FIRST_MS 10u
+#define RETRY_MAX_MS 5000u
+#define TICK_US 100000
+#define BUSY_RETRY_US 1000
+
+enum launcher_state { LAUNCHER_NONE, LAUNCHER_STARTING, LAUNCHER_READY };
+
+struct pending {
+	TAILQ_ENTRY(pending) entry; /* launch::waiting, launcher::flying or launch::settled */
+	uint64_t owner;
+	uint32_t slot;
+	unsigned attempts;
+	int64_t sent_ns;
+	host_launched_fn done;
+	void *arg;
+	struct outcome {
+		int32_t pid;
+		enum launch_stage stage;
+		int error, detail;
+	} outcome;
+	uint8_t *record;
+	size_t size;
+	size_t fd_count;
+	int fds[];
+};
+
+TAILQ_HEAD(pending_list, pending);
+
+struct launcher {
+	struct launch *launch;
+	uint32_t index;
+	enum launcher_state state;
+	int32_t pid;
+	int64_t started_ns;
+	bool stuck;
+	unsigned flying_count;
+	struct pending_list flying;
+	struct link link;
+	struct loop_fd *watch;
+};
+
+struct launch {
+	struct loop *loop;
+	const struct launch_host *host;
+	void *context;
+	struct launcher launchers[LAUNCHERS_MAX];
+	struct pending_list waiting, settled;
+	size_t waiting_count, count; /* count: all not answered */
+	unsigned start_failures;
+	unsigned retry_ms;
+	struct loop_timer *tick;  /* looks for silent launchers while plans fly */
+	struct loop_timer *again; /* starts launchers, sends plans that found the socket full */
+	struct loop_defer *settle;
+};
+
+static void pump(struct launch *launch);
+
+static void close_fds(struct pending *pending)
+{
+	for (size_t i = 0; i < pending->fd_count; i++)
+		fd_close(&pending->fds[i]);
+	pending->fd_count = 0;
+}
+
+static void destroy_pending(struct pending *pending)
+{
+	close_fds(pending);
+	free(pending->record);
+	free(pending);
+}
+
+static void destroy_list(struct pending_list *list)
+{
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, pending, entry);
+		destroy_pending(pending);
+	}
+}
+
+/* Calls back for every plan that has its outcome; a callback may submit more. */
+static void on_settle(void *arg)
+{
+	struct launch *launch = arg;
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(&launch->settled))) {
+		TAILQ_REMOVE(&launch->settled, pending, entry);
+		launch->count--;
+		pending->done(pending->arg, pending->outcome.pid, pending->outcome.stage, pending->outcome.error, pending->outcome.detail);
+		destroy_pending(pending);
+	}
+}
+
+/* Gives a plan, already out of its list, its outcome. */
+static void settle(struct launch *launch, struct pending *pending, int32_t pid, enum launch_stage stage, int error, int detail)
+{
+	pending->outcome = (struct outcome){.pid = pid, .stage = stage, .error = error, .detail = detail};
+	close_fds(pending);
+	TAILQ_INSERT_TAIL(&launch->settled, pending, entry);
+	loop_defer_trigger(launch->settle);
+}
+
+/* Refuses everything that waits. */
+static void refuse_waiting(struct launch *launch)
+{
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(&launch->waiting))) {
+		TAILQ_REMOVE(&launch->waiting, pending, entry);
+		launch->waiting_count--;
+		settle(launch, pending, 0, LAUNCH_PLAN, EAGAIN, 0);
+	}
+}
+
+static unsigned count_state(const struct launch *launch, enum launcher_state state)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++)
+		count += launch->launchers[i].state == state;
+	return count;
+}
+
+/* Launchers that can be expected to take a plan soon. */
+static unsigned count_useful(const struct launch *launch)
+{
+	unsigned count = count_state(launch, LAUNCHER_STARTING);
+
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++)
+		count += launch->launchers[i].state == LAUNCHER_READY && !launch->launchers[i].stuck;
+	return count;
+}
+
+/* A launcher did not start: again later, and later each time. */
+static void start_failed(struct launch *launch, uint32_t index, int error)
+{
+	launch->start_failures++;
+	log_(LOG_ERROR, "launcher %u: not started: %s", index, err_name(error));
+	if (launch->start_failures >= START_FAILURES_MAX && count_useful(launch) == 0)
+		refuse_waiting(launch);
+	loop_timer_set(launch->again, (uint64_t)launch->retry_ms * 1000);
+	launch->retry_ms = launch->retry_ms * 2 < RETRY_MAX_MS ? launch->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+/* Asks for one more launcher. */
+static void start_one(struct launch *launch)
+{
+	for (uint32_t index = 0; index < LAUNCHERS_MAX; index++) {
+		struct launcher *launcher = &launch->launchers[index];
+		int done;
+
+		if (launcher->state != LAUNCHER_NONE)
+			continue;
+		launcher->state = LAUNCHER_STARTING;
+		done = launch->host->start(launch->context, index);
+		if (done < 0) {
+			launcher->state = LAUNCHER_NONE;
+			start_failed(launch, index, -done);
+		}
+		return;
+	}
+}
+
+/* One launcher always; two for a crowd; another when all are stuck. */
+static void consider_starting(struct launch *launch)
+{
+	unsigned useful = count_useful(launch);
+
+	if (loop_timer_pending(launch->again) && launch->start_failures)
+		return;
+	if (useful == 0 || (useful == 1 && launch->waiting_count > LAUNCH_CROWD))
+		start_one(launch);
+}
+
+/* The plan of a launcher that died: launched when the kernel wrote its pid, else given away once more. */
+static void rescue(struct launch *launch, struct pending *pending)
+{
+	int32_t pid = launch->host->pid(launch->context, pending->slot);
+	const struct journal_slot *slot = launch->host->slot(launch->context, pending->slot);
+
+	if (pid != 0) {
+		settle(launch, pending, pid, (enum launch_stage)slot->launch_stage, slot->launch_error, slot->launch_detail);
+	} else if (++pending->attempts < ATTEMPTS_MAX) {
+		TAILQ_INSERT_HEAD(&launch->waiting, pending, entry);
+		launch->waiting_count++;
+	} else {
+		log_(LOG_ERROR, "process %llu: %u launchers died over its plan", (unsigned long long)pending->owner, pending->attempts);
+		settle(launch, pending, 0, LAUNCH_PLAN, EAGAIN, 0);
+	}
+}
+
+/* A launcher is gone. */
+static void lose_launcher(struct launcher *launcher)
+{
+	struct launch *launch = launcher->launch;
+	bool young = clock_boot_ns() - launcher->started_ns < YOUNG_NS;
+	struct pending *pending;
+
+	log_(LOG_WARNING, "launcher %u: pid %d ended with %u plans", launcher->index, (int)launcher->pid, launcher->flying_count);
+	loop_fd_destroy(launcher->watch);
+	launcher->watch = NULL;
+	link_finish(&launcher->link);
+	launcher->state = LAUNCHER_NONE;
+	launcher->stuck = false;
+	launcher->flying_count = 0;
+	while ((pending = TAILQ_LAST(&launcher->flying, pending_list))) {
+		TAILQ_REMOVE(&launcher->flying, pending, entry);
+		rescue(launch, pending);
+	}
+	if (young)
+		start_failed(launch, launcher->index, ECHILD);
+	pump(launch);
+}
+
+/* The answer to a plan. */
+static void take_answer(struct launcher *launcher, const spawnd_runtime_v1_Launched *launched)
+{
+	struct launch *launch = launcher->launch;
+	struct pending *pending;
+
+	TAILQ_FOREACH (pending, &launcher->flying, entry)
+		if (pending->owner == launched->owner && pending->slot == launched->journal_slot)
+			break;
+	if (!pending) {
+		log_(LOG_ERROR, "launcher %u: answered for process %llu, which it was not given", launcher->index,
+			(unsigned long long)launched->owner);
+		return;
+	}
+	TAILQ_REMOVE(&launcher->flying, pending, entry);
+	launcher->flying_count--;
+	launcher->stuck = false;
+	launch->start_failures = 0;
+	launch->retry_ms = RETRY_FIRST_MS;
+	settle(launch, pending, launched->pid, (enum launch_stage)launched->stage, launched->error,
+		launch->host->slot(launch->context, pending->slot)->launch_detail);
+}
+
+/* Takes all answers that are there. 0, or negative when the launcher is gone. */
+static int take_answers(struct launcher *launcher)
+{
+	for (;;) {
+		spawnd_runtime_v1_Launched launched = spawnd_runtime_v1_Launched_init_zero;
+		int fds[FDPASS_MAX], done;
+		size_t count;
+
+		done = link_receive(&launcher->link, spawnd_runtime_v1_Launched_fields, &launched, fds, &count);
+		if (done == 0)
+			return 0;
+		if (done < 0)
+			return done;
+		for (size_t i = 0; i < count; i++)
+			fd_close(&fds[i]);
+		take_answer(launcher, &launched);
+	}
+}
+
+static void on_launcher_event(void *arg, unsigned events)
+{
+	struct launcher *launcher = arg;
+
+	if (take_answers(launcher) < 0)
+		lose_launcher(launcher);
+	else
+		pump(launcher->launch);
+}
+
+void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int error, int fd)
+{
+	struct launcher *launcher;
+
+	if (index >= LAUNCHERS_MAX || launch->launchers[index].state != LAUNCHER_STARTING) {
+		fd_close(&fd);
+		return;
+	}
+	launcher = &launch->launchers[index];
+	if (error) {
+		fd_close(&fd);
+		launcher->state = LAUNCHER_NONE;
+		start_failed(launch, index, error);
+		return;
+	}
+	launcher->state = LAUNCHER_READY;
+	launcher->pid = pid;
+	launcher->started_ns = clock_boot_ns();
+	link_init(&launcher->link, fd);
+	launcher->watch = loop_fd_create(launch->loop, launcher->link.fd, LOOP_READ, on_launcher_event, launcher);
+	log_(LOG_DEBUG, "launcher %u: pid %d is ready", index, (int)pid);
+	pump(launch);
+}
+
+/* A child that has not reached exec still holds the launcher's socket, so its end of file may be late: this is the other road. */
+void launch_on_exited(struct launch *launch, uint32_t index, int32_t pid, int status)
+{
+	struct launcher *launcher;
+
+	if (index >= LAUNCHERS_MAX)
+		return;
+	launcher = &launch->launchers[index];
+	if (launcher->state != LAUNCHER_READY || launcher->pid != pid)
+		return;
+	take_answers(launcher);
+	lose_launcher(launcher);
+}
+
+/* The launcher that takes the next plan, or NULL. */
+static struct launcher *free_launcher(struct launch *launch)
+{
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++) {
+		struct launcher *launcher = &launch->launchers[i];
+
+		if (launcher->state == LAUNCHER_READY && !launcher->stuck && launcher->flying_count < LAUNCH_WINDOW)
+			return launcher;
+	}
+	return NULL;
+}
+
+/* Sends the first plan that waits. 0: it is on its way or refused; 1: not now; -EPIPE: the launcher is gone. */
+static int send_first(struct launch *launch, struct launcher *launcher)
+{
+	struct pending *pending = TAILQ_FIRST(&launch->waiting);
+	struct iovec iov = {.iov_base = pending->record, .iov_len = pending->size};
+	ssize_t sent = fdpass_send(launcher->link.fd, &iov, 1, pending->fds, pending->fd_count);
+
+	if (sent == -EAGAIN || sent == -ENOBUFS || sent == -ENOMEM || sent == -ETOOMANYREFS)
+		return 1;
+	if (sent == -EPIPE || sent == -ECONNRESET)
+		return -EPIPE;
+	TAILQ_REMOVE(&launch->waiting, pending, entry);
+	launch->waiting_count--;
+	if (sent < 0) {
+		settle(launch, pending, 0, LAUNCH_PLAN, (int)-sent, 0);
+		return 0;
+	}
+	pending->sent_ns = clock_boot_ns();
+	TAILQ_INSERT_TAIL(&launcher->flying, pending, entry);
+	launcher->flying_count++;
+	if (!loop_timer_pending(launch->tick))
+		loop_timer_set(launch->tick, TICK_US);
+	return 0;
+}
+
+/* Sends what waits to whoever is free. */
+static void pump(struct launch *launch)
+{
+	while (!TAILQ_EMPTY(&launch->waiting)) {
+		struct launcher *launcher = free_launcher(launch);
+		int done;
+
+		if (!launcher)
+			break;
+		done = send_first(launch, launcher);
+		if (done == 1) {
+			loop_timer_set(launch->again, BUSY_RETRY_US);
+			return;
+		}
+		if (done < 0) {
+			lose_launcher(launcher);
+			return;
+		}
+	}
+	consider_starting(launch);
+}
+
+/* Leaves launchers alone that were silent for too long, and ends when nothing flies. */
+static void on_tick(void *arg)
+{
+	struct launch *launch = arg;
+	int64_t now = clock_boot_ns();
+	bool flying = false;
+
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++) {
+		struct launcher *launcher = &launch->launchers[i];
+		struct pending *oldest = TAILQ_FIRST(&launcher->flying);
+
+		if (!oldest)
+			continue;
+		flying = true;
+		if (launcher->stuck || now - oldest->sent_ns < (int64_t)LAUNCH_STUCK_MS * 1000000)
+			continue;
+		launcher->stuck = true;
+		log_(LOG_WARNING, "launcher %u: blocked over process %llu for %d ms, left alone", launcher->index,
+			(unsigned long long)oldest->owner, LAUNCH_STUCK_MS);
+	}
+	if (flying)
+		loop_timer_set(launch->tick, TICK_US);
+	pump(launch);
+	if (count_useful(launch) == 0 && !loop_timer_pending(launch->again))
+		refuse_waiting(launch);
+}
+
+static void on_again(void *arg)
+{
+	pump(arg);
+}
+
+struct launch *launch_create(struct loop *loop, const struct launch_host *host, void *context)
+{
+	struct launch *launch = mem_alloc(sizeof(*launch));
+
+	launch->loop = loop;
+	launch->host = host;
+	launch->context = context;
+	launch->retry_ms = RETRY_FIRST_MS;
+	TAILQ_INIT(&launch->waiting);
+	TAILQ_INIT(&launch->settled);
+	for (uint32_t i = 0; i < LAUNCHERS_MAX; i++) {
+		launch->launchers[i].launch = launch;
+		launch->launchers[i].index = i;
+		TAILQ_INIT(&launch->launchers[i].flying);
+	}
+	launch->tick = loop_timer_create(loop, on_tick, launch);
+	launch->again = loop_timer_create(loop, on_again, launch);
+	launch->settle = loop_defer_create(loop, on_settle, launch);
+	start_one(launch);
+	return launch;
+}
+
+void launch_destroy(struct launch *launch)
+{
+	if (!launch)
+		return;
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++) {
+		struct launcher *launcher = &launch->launchers[i];
+
+		if (launcher->state == LAUNCHER_READY) {
+			loop_fd_destroy(launcher->watch);
+			link_finish(&launcher->link);
+		}
+		destroy_list(&launcher->flying);
+	}
+	destroy_list(&launch->waiting);
+	destroy_list(&launch->settled);
+	loop_defer_destroy(launch->settle);
+	loop_timer_destroy(launch->again);
+	loop_timer_destroy(launch->tick);
+	free(launch);
+}
+
+int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, uint8_t *record, size_t size, const int *fds, size_t count,
+	host_launched_fn done, void *arg, struct err *err)
+{
+	struct pending *pending = mem_alloc(sizeof(*pending) + count * sizeof(int));
+
+	pending->owner = owner;
+	pending->slot = slot;
+	pending->done = done;
+	pending->arg = arg;
+	pending->record = record;
+	pending->size = size;
+	if (count_state(launch, LAUNCHER_READY) == LAUNCHERS_MAX && count_useful(launch) == 0) {
+		destroy_pending(pending);
+		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u launchers are blocked, in opening files or in dead mounts", LAUNCHERS_MAX);
+		return -EAGAIN;
+	}
+	for (size_t i = 0; i < count; i++) {
+		int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (copy < 0) {
+			int error = errno;
+
+			destroy_pending(pending);
+			return err_errno(err, error, "dup", NULL);
+		}
+		pending->fds[pending->fd_count++] = copy;
+	}
+	TAILQ_INSERT_TAIL(&launch->waiting, pending, entry);
+	launch->waiting_count++;
+	launch->count++;
+	pump(launch);
+	return 0;
+}
+
+unsigned launch_count(const struct launch *launch)
+{
+	return count_state(launch, LAUNCHER_READY);
+}
+
+size_t launch_waiting(const struct launch *launch)
+{
+	return launch->count;
+}

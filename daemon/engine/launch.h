@@ -1,0 +1,45 @@
+/*
+ * Plans to launchers. Waiting plans stand in one queue; a launcher has LAUNCH_WINDOW of them at a time, so that one that is
+ * blocked (a FIFO, a dead mount) holds up nobody but itself: after a second it is left alone and another takes over.
+ *
+ * A launcher that dies loses nothing: a plan whose pid stands in the journal was launched, any other is given to the next
+ * launcher, once.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "process/host.h"
+
+#define LAUNCHERS_MAX 8u
+#define LAUNCH_WINDOW 1u
+#define LAUNCH_STUCK_MS 1000 /* silent for so long: left alone */
+#define LAUNCH_CROWD 8u      /* more plans than this wait: a second launcher is worth it */
+
+struct launch;
+struct loop;
+
+/* What launching needs of its engine. */
+struct launch_host {
+	int (*start)(void *context, uint32_t index); /* ask for a launcher; launch_on_started answers. 0 or -errno */
+	int32_t (*pid)(void *context, uint32_t slot); /* that the journal has */
+	struct journal_slot *(*slot)(void *context, uint32_t slot);
+};
+
+struct launch *launch_create(struct loop *loop, const struct launch_host *host, void *context);
+void launch_destroy(struct launch *launch); /* NULL is fine; no callback comes any more */
+
+/*
+ * Queues an encoded plan with its descriptors (borrowed; duplicated). `record` is taken. `done` comes exactly once, later,
+ * unless an error is returned.
+ */
+int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, uint8_t *record, size_t size, const int *fds, size_t count,
+	host_launched_fn done, void *arg, struct err *err);
+
+void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int error, int fd /* takes */);
+void launch_on_exited(struct launch *launch, uint32_t index, int32_t pid, int status);
+
+unsigned launch_count(const struct launch *launch);   /* launchers that live */
+size_t launch_waiting(const struct launch *launch);   /* plans not answered yet */
