@@ -197,7 +197,9 @@ class Stream:
             if response.status.code:
                 raise RpcError(response.status)
             return None
-        assert type_ == DATA and not flags & NO_DATA
+        if flags == REMOTE_CLOSED | NO_DATA:
+            return None
+        assert type_ == DATA and not flags
         return self.reply_type.FromString(payload)
 
     def __iter__(self):
