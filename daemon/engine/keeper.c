@@ -38,7 +38,7 @@ struct holding {
 	size_t count, room;
 	struct holding_name {
 		uint32_t kind, index;
-	} *names;
+	} * names;
 	UT_hash_handle hh; /* keeper::holdings */
 };
 
@@ -131,11 +131,13 @@ void keeper_destroy(struct keeper *keeper)
 
 	if (!keeper)
 		return;
-	HASH_ITER(hh, keeper->tickets, ticket, next_ticket) {
+	HASH_ITER(hh, keeper->tickets, ticket, next_ticket)
+	{
 		HASH_DEL(keeper->tickets, ticket);
 		free(ticket);
 	}
-	HASH_ITER(hh, keeper->holdings, holding, next_holding) {
+	HASH_ITER(hh, keeper->holdings, holding, next_holding)
+	{
 		HASH_DEL(keeper->holdings, holding);
 		free(holding->names);
 		free(holding);
@@ -187,8 +189,8 @@ static void trim_holding(struct keeper *keeper, struct holding *holding)
 	free(holding);
 }
 
-int keeper_store_put(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count,
-	struct err *err)
+int keeper_store_put(
+	struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err)
 {
 	order_message order = {
 		.which_order = spawnd_runtime_v1_KeeperOrder_put_tag,
@@ -268,8 +270,7 @@ static void order_signal(struct keeper *keeper, const order_message *order, cons
 		loop_defer_trigger(keeper->answer);
 }
 
-void keeper_signal(
-	struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg)
+void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg)
 {
 	order_message order = {
 		.which_order = spawnd_runtime_v1_KeeperOrder_signal_tag,
@@ -446,7 +447,7 @@ static void welcome_notice(
 		keeper->restarts = notice->notice.welcome.engine_restarts;
 		list->items = mem_alloc((*expected + 1) * sizeof(*list->items));
 	} else if (notice->which_notice == spawnd_runtime_v1_KeeperNotice_stored_tag && count == 1 && list->count < *expected &&
-		list->items) {
+		   list->items) {
 		note_name(keeper, stored->kind, stored->owner, stored->index);
 		list->items[list->count++] = (struct stored){
 			.kind = (enum store_kind)stored->kind,

@@ -56,7 +56,8 @@ size_t keeper_stored(const struct keeper *keeper);     /* descriptors in the sto
 size_t keeper_store_limit(const struct keeper *keeper);
 
 void keeper_ready(struct keeper *keeper);
-int keeper_store_put(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
+int keeper_store_put(
+	struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
 void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of owner */
 void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg);
 void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
-#define ATTEMPTS_MAX 2u      /* launchers that may die over one plan */
+#define ATTEMPTS_MAX 2u       /* launchers that may die over one plan */
 #define START_FAILURES_MAX 3u /* in a row: what waits is refused */
 #define YOUNG_NS 1000000000
 #define RETRY_FIRST_MS 10u
@@ -241,9 +241,9 @@ static void take_answer(struct launcher *launcher, const spawnd_runtime_v1_Launc
 	struct launch *launch = launcher->launch;
 	struct pending *pending;
 
-	TAILQ_FOREACH (pending, &launcher->flying, entry)
-		if (pending->owner == launched->owner && pending->slot == launched->journal_slot)
-			break;
+	TAILQ_FOREACH(pending, &launcher->flying, entry)
+	if (pending->owner == launched->owner && pending->slot == launched->journal_slot)
+		break;
 	if (!pending) {
 		log_(LOG_ERROR, "launcher %u: answered for process %llu, which it was not given", launcher->index,
 			(unsigned long long)launched->owner);

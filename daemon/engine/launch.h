@@ -23,7 +23,7 @@ struct loop;
 
 /* What launching needs of its engine. */
 struct launch_host {
-	int (*start)(void *context, uint32_t index); /* ask for a launcher; launch_on_started answers. 0 or -errno */
+	int (*start)(void *context, uint32_t index);  /* ask for a launcher; launch_on_started answers. 0 or -errno */
 	int32_t (*pid)(void *context, uint32_t slot); /* that the journal has */
 	struct journal_slot *(*slot)(void *context, uint32_t slot);
 };
@@ -41,5 +41,5 @@ int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, uint8_t 
 void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int error, int fd /* takes */);
 void launch_on_exited(struct launch *launch, uint32_t index, int32_t pid, int status);
 
-unsigned launch_count(const struct launch *launch);   /* launchers that live */
-size_t launch_waiting(const struct launch *launch);   /* plans not answered yet */
+unsigned launch_count(const struct launch *launch); /* launchers that live */
+size_t launch_waiting(const struct launch *launch); /* plans not answered yet */

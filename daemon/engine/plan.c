@@ -171,9 +171,12 @@ int plan_pack(const struct plan *plan, struct packed_plan *packed_out, struct er
 	spawnd_runtime_v1_Plan stand_in = {.owner = plan->owner, .journal_slot = plan->journal_slot};
 	struct packed_plan packed = {.memfd = -1};
 	_cleanup_free_ uint8_t *whole = pack(&message, &packed.size);
+	char syscall[256];
 
-	if (!whole)
-		return err_errno(err, E2BIG, plan->spec->argv[0], NULL);
+	if (!whole) {
+		spec_syscall(plan->spec, syscall, sizeof(syscall));
+		return err_errno(err, E2BIG, syscall, NULL);
+	}
 	if (packed.size <= LINK_RECORD_MAX) {
 		packed.record = mem_steal(&whole);
 		*packed_out = packed;

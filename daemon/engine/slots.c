@@ -76,7 +76,8 @@ int slots_take(struct slots *slots, uint64_t owner, uint32_t *slot_out, struct e
 	uint32_t slot;
 
 	if (slots->free_count == 0) {
-		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u entries of the journal are in use: no more processes at a time", JOURNAL_SLOTS);
+		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u entries of the journal are in use: no more processes at a time",
+			JOURNAL_SLOTS);
 		return -ENOSPC;
 	}
 	slot = slots->free[--slots->free_count];

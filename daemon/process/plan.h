@@ -13,12 +13,12 @@ struct spec;
 /* One descriptor of the child. Exactly one of attached, same_as and path says what it is. */
 struct plan_fd {
 	uint32_t slot;
-	int attached;        /* index into plan.fds, or -1 */
-	int same_as;         /* a slot put in place before, or -1 */
-	const char *path;    /* a file the child opens itself, or NULL */
+	int attached;     /* index into plan.fds, or -1 */
+	int same_as;      /* a slot put in place before, or -1 */
+	const char *path; /* a file the child opens itself, or NULL */
 	int open_flags;
 	uint32_t permissions;
-	bool blocking;       /* clear O_NONBLOCK */
+	bool blocking; /* clear O_NONBLOCK */
 };
 
 struct plan {

@@ -1,0 +1,39 @@
+/*
+ * The client-facing socket: accepts, checks who it is, makes peers. Pauses when there are too many clients or no
+ * descriptors; whoever waits then waits in the kernel's backlog, and those that are connected notice nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rpc/peer.h"
+
+struct control;
+struct loop;
+
+struct control_config {
+	struct loop *loop;
+	int socket; /* listening, O_NONBLOCK; borrowed */
+	struct method_table methods;
+	size_t clients_max;
+	const bool *allow_foreign_ns; /* may change while running */
+	uint64_t stall_ms;
+	void (*on_gone)(void *context, struct peer *peer);       /* a client is gone; before its memory goes */
+	void (*on_count)(void *context, size_t clients);         /* a client came or went */
+	void (*on_refused)(void *context, uid_t uid, pid_t pid); /* somebody connected who may not */
+	void *context;
+};
+
+struct control *control_create(const struct control_config *config);
+void control_destroy(struct control *control); /* NULL is fine; closes all clients first */
+
+size_t control_clients(const struct control *control);
+bool control_no_new_privs(struct control *control, const struct peer *peer);
+
+/* Accepts no more, for good. */
+void control_stop(struct control *control);
+void control_close_all(struct control *control, const char *why);
+/* Bytes held for clients in all. */
+size_t control_memory(const struct control *control);
