@@ -21,7 +21,6 @@
 #define YOUNG_NS 1000000000
 #define RETRY_FIRST_MS 10u
 #define RETRY_MAX_MS 5000u
-#define TICK_US 100000
 #define BUSY_RETRY_US 1000
 
 enum launcher_state { LAUNCHER_NONE, LAUNCHER_STARTING, LAUNCHER_READY };
@@ -154,11 +153,11 @@ static unsigned count_useful(const struct launch *launch)
 	return count;
 }
 
-/* A launcher did not start: again later, and later each time. */
-static void start_failed(struct launch *launch, uint32_t index, int error)
+/* A launcher did not start, or died young: again later, and later each time. */
+static void start_failed(struct launch *launch, uint32_t index, const char *why)
 {
 	launch->start_failures++;
-	log_(LOG_ERROR, "launcher %u: not started: %s", index, err_name(error));
+	log_(LOG_ERROR, "launcher %u: %s; again in %u ms", index, why, launch->retry_ms);
 	if (launch->start_failures >= START_FAILURES_MAX && count_useful(launch) == 0)
 		refuse_waiting(launch);
 	loop_timer_set(launch->again, (uint64_t)launch->retry_ms * 1000);
@@ -178,7 +177,7 @@ static void start_one(struct launch *launch)
 		done = launch->host->start(launch->context, index);
 		if (done < 0) {
 			launcher->state = LAUNCHER_NONE;
-			start_failed(launch, index, -done);
+			start_failed(launch, index, err_name(-done));
 		}
 		return;
 	}
@@ -231,7 +230,7 @@ static void lose_launcher(struct launcher *launcher)
 		rescue(launch, pending);
 	}
 	if (young)
-		start_failed(launch, launcher->index, ECHILD);
+		start_failed(launch, launcher->index, "it had just been started");
 	pump(launch);
 }
 
@@ -299,7 +298,7 @@ void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int e
 	if (error) {
 		fd_close(&fd);
 		launcher->state = LAUNCHER_NONE;
-		start_failed(launch, index, error);
+		start_failed(launch, index, err_name(error));
 		return;
 	}
 	launcher->state = LAUNCHER_READY;
@@ -358,7 +357,7 @@ static int send_first(struct launch *launch, struct launcher *launcher)
 	TAILQ_INSERT_TAIL(&launcher->flying, pending, entry);
 	launcher->flying_count++;
 	if (!loop_timer_pending(launch->tick))
-		loop_timer_set(launch->tick, TICK_US);
+		loop_timer_set(launch->tick, (uint64_t)launch->host->stuck_ms * 100);
 	return 0;
 }
 
@@ -398,14 +397,14 @@ static void on_tick(void *arg)
 		if (!oldest)
 			continue;
 		flying = true;
-		if (launcher->stuck || now - oldest->sent_ns < (int64_t)LAUNCH_STUCK_MS * 1000000)
+		if (launcher->stuck || now - oldest->sent_ns < (int64_t)launch->host->stuck_ms * 1000000)
 			continue;
 		launcher->stuck = true;
-		log_(LOG_WARNING, "launcher %u: blocked over process %llu for %d ms, left alone", launcher->index,
-			(unsigned long long)oldest->owner, LAUNCH_STUCK_MS);
+		log_(LOG_WARNING, "launcher %u: blocked over process %llu for %u ms, left alone", launcher->index,
+			(unsigned long long)oldest->owner, launch->host->stuck_ms);
 	}
 	if (flying)
-		loop_timer_set(launch->tick, TICK_US);
+		loop_timer_set(launch->tick, (uint64_t)launch->host->stuck_ms * 100);
 	pump(launch);
 	if (count_useful(launch) == 0 && !loop_timer_pending(launch->again))
 		refuse_waiting(launch);

@@ -15,14 +15,14 @@
 
 #define LAUNCHERS_MAX 8u
 #define LAUNCH_WINDOW 1u
-#define LAUNCH_STUCK_MS 1000 /* silent for so long: left alone */
-#define LAUNCH_CROWD 8u      /* more plans than this wait: a second launcher is worth it */
+#define LAUNCH_CROWD 8u /* more plans than this wait: a second launcher is worth it */
 
 struct launch;
 struct loop;
 
 /* What launching needs of its engine. */
 struct launch_host {
+	unsigned stuck_ms;                            /* a launcher that is silent for so long is left alone; 1000 */
 	int (*start)(void *context, uint32_t index);  /* ask for a launcher; launch_on_started answers. 0 or -errno */
 	int32_t (*pid)(void *context, uint32_t slot); /* that the journal has */
 	struct journal_slot *(*slot)(void *context, uint32_t slot);
