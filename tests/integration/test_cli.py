@@ -1,0 +1,138 @@
+"""Every other command of spawnctl, by the contract of its names, codes and JSON."""
+import json
+import re
+import subprocess
+
+from conftest import SPAWNCTL
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
+
+
+def background(daemon, *args):
+    return int(daemon.ctl("run", "-d", *args, check=0).stdout)
+
+
+def test_run_in_the_background_prints_the_id_alone(daemon):
+    done = daemon.ctl("run", "-d", "--", "sleep", "1000", check=0)
+    assert re.fullmatch(rb"\d+\n", done.stdout)
+
+
+def test_ps_and_inspect_have_the_fields_of_the_contract(daemon):
+    number = background(daemon, "--name", "sleeper", "--label", "tier=test", "--", "sleep", "1000")
+    [row] = daemon.ctl("ps", json_lines=True, check=0)
+    assert (row["id"], row["name"], row["state"], row["labels"], row["argv"]) == (number, "sleeper", "running", {"tier": "test"}, ["sleep", "1000"])
+    assert row["pid"] > 0 and row["uptime"] >= 0 and row["restarts"] == 0 and row["transport"] == "kept" and TIME.match(row["started_at"])
+    [full] = daemon.ctl("inspect", "sleeper", json_lines=True, check=0)
+    assert full["id"] == number and full["spec"]["argv"] == ["sleep", "1000"]
+    daemon.ctl("stop", "sleeper", check=0)
+    assert daemon.ctl("ps", json_lines=True, check=0) == []
+    [row] = daemon.ctl("ps", "-a", json_lines=True, check=0)
+    assert row["state"] == "exited"
+    assert row["exit"]["code"] is None and row["exit"]["signal"] == 15 and row["exit"]["reason"] == "stopped"
+    assert [(o["slot"], o["bytes"], o["retained_from"]) for o in row["exit"]["output"]] == [(1, 0, 0), (2, 0, 0)]
+    assert {"core", "error", "rusage"} <= row["exit"].keys()
+
+
+def test_ps_filters_and_prints_a_table(daemon):
+    background(daemon, "--label", "a=1", "--", "sleep", "1000")
+    second = background(daemon, "--label", "a=2", "--", "sleep", "1000")
+    assert [row["id"] for row in daemon.ctl("ps", "--filter", "a=2", json_lines=True, check=0)] == [second]
+    lines = daemon.ctl("ps", check=0).stdout.decode().splitlines()
+    assert lines[0].split() == ["ID", "NAME", "PID", "STATE", "UPTIME", "RESTARTS", "CPU", "MEMORY", "COMMAND"]
+    assert len(lines) == 3
+
+
+def test_wait_gives_the_status_of_the_last(daemon):
+    one, two = background(daemon, "--", "sh", "-c", "exit 3"), background(daemon, "--", "sh", "-c", "exit 4")
+    daemon.ctl("wait", two, one, check=3)
+    daemon.ctl("wait", one, two, check=4)
+
+
+def test_logs_by_stream_offset_and_follow(daemon):
+    number = background(daemon, "--", "sh", "-c", "echo one; echo two >&2; echo three")
+    daemon.ctl("wait", number, check=0)
+    done = daemon.ctl("logs", number, check=0)
+    assert (done.stdout, done.stderr) == (b"one\nthree\n", b"two\n")
+    assert daemon.ctl("logs", "--stream", "stdout", "--since", "1:4", number, check=0).stdout == b"three\n"
+    follower = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "logs", "-f", "writer"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    follower.wait(30)
+    assert b"writer" in follower.stderr.read()
+    background(daemon, "--name", "writer", "--stdio", "0=pipe", "--", "cat")
+    follower = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "logs", "-f", "writer"], stdout=subprocess.PIPE)
+    daemon.ctl("write", "writer", input="hello\n", check=0)
+    assert follower.stdout.readline() == b"hello\n"
+    daemon.ctl("stop", "writer", check=0)
+    assert follower.stdout.read() == b""
+    assert follower.wait(30) == 0
+
+
+def test_attach_passes_input_output_and_status(daemon):
+    background(daemon, "--name", "talker", "--stdio", "0=pipe", "--", "sh", "-c", "read line; echo got $line; exit 9")
+    done = daemon.ctl("attach", "talker", input="word\n")
+    assert (done.returncode, done.stdout) == (9, b"got word\n")
+
+
+def test_kill_and_stop_report_what_ended(daemon):
+    number = background(daemon, "--", "sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000")
+    daemon.ctl("exec", f"while [ $(pgrep -c -P $(cat /proc/{daemon.pid}/task/*/children | tr ' ' '\\n' | tail -n 1)) -lt 1 ]; do :; done; true")
+    [killed] = daemon.ctl("kill", "-s", "USR2", number, json_lines=True, check=0)
+    assert killed["method"] == "signal" and len(killed["ended"]) == 1 and killed["survived"] == []
+    number = background(daemon, "--", "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.01; done")
+    [stopped] = daemon.ctl("stop", "--grace", "100ms", number, json_lines=True, check=0)
+    assert stopped["complete"] is True and stopped["survived"] == [] and stopped["method"] in ("cgroup", "freezer", "sweep")
+    daemon.ctl("kill", number, check=1)
+
+
+def test_rm_forgets_only_what_has_ended(daemon):
+    number = background(daemon, "--name", "x", "--", "sleep", "1000")
+    assert b"x" in daemon.ctl("rm", "x", check=1).stderr
+    daemon.ctl("stop", "x", check=0)
+    daemon.ctl("rm", number, check=0)
+    daemon.ctl("inspect", number, check=1)
+
+
+def test_events_are_numbered_and_typed(daemon):
+    daemon.ctl("run", "--name", "one", "--", "true", check=0)
+    follower = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "--json", "events", "--since", "1"], stdout=subprocess.PIPE)
+    seen = []
+    while not seen or seen[-1]["type"] != "closed":
+        seen.append(json.loads(follower.stdout.readline()))
+    follower.terminate()
+    follower.wait(30)
+    assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
+    assert [event["type"] for event in seen] == ["spawned", "exited", "closed"]
+    assert all(TIME.match(event["time"]) and event["process"] == seen[0]["process"] for event in seen)
+    assert seen[0]["pid"] > 0 and seen[0]["name"] == "one"
+
+
+def test_daemon_status_and_metrics(daemon):
+    [status] = daemon.ctl("daemon", "status", json_lines=True, check=0)
+    assert status["socket"] == str(daemon.socket) and status["keeper_pid"] == daemon.pid
+    assert status["engine_pid"] != daemon.pid and status["engine_restarts"] == 0 and status["processes"] == 0
+    assert {"version", "threads", "pools", "clients", "rss_bytes", "keeper_rss_bytes", "fds", "degraded"} <= status.keys()
+    assert daemon.ctl("metrics", check=0).stdout.endswith(b"# EOF\n")
+
+
+def test_autostart_many_at_once_gives_one_daemon(tmp_path):
+    socket = tmp_path / "run" / "s"
+    socket.parent.mkdir(mode=0o700)
+    clients = [subprocess.Popen([SPAWNCTL, "--socket", str(socket), "--json", "daemon", "start"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+               for _ in range(12)]
+    for client in clients:
+        assert client.wait(60) == 0, client.stderr.read()
+    status = json.loads(subprocess.run([SPAWNCTL, "--socket", str(socket), "--json", "daemon", "status"], stdout=subprocess.PIPE, check=True).stdout)
+    assert status["socket"] == str(socket)
+    subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "stop"], check=True)
+    assert not socket.exists()
+    assert subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "status"], stderr=subprocess.PIPE).returncode == 69
+
+
+def test_the_first_command_starts_the_daemon(tmp_path):
+    socket = tmp_path / "s"
+    done = subprocess.run([SPAWNCTL, "--socket", str(socket), "run", "--", "echo", "hello"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (0, b"hello\n")
+    subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "stop"], check=True)
+
+
+def test_options_of_later_features_are_refused(daemon):
+    daemon.ctl("run", "--restart", "always", "--", "true", check=2)

@@ -1,0 +1,129 @@
+"""`spawnctl run -t` in a real terminal: bash, vim and less, resize, ^C, ^Z, and the terminal as it was before."""
+import os
+import re
+import signal
+import termios
+
+import pexpect
+import pytest
+
+from conftest import SPAWNCTL
+
+
+@pytest.fixture
+def terminal(daemon):
+    """A function that runs `spawnctl run -t -- ...` in a terminal of its own."""
+    opened = []
+
+    def run(*command, options=()):
+        child = pexpect.spawn(SPAWNCTL, ["--socket", str(daemon.socket), "run", "-t", *options, "--", *command],
+                              env=dict(os.environ, TERM="xterm", PS1="ready> "), dimensions=(24, 80), timeout=30, echo=True)
+        child.before_flags = termios.tcgetattr(child.child_fd)
+        opened.append(child)
+        return child
+
+    yield run
+    for child in opened:
+        child.close(force=True)
+
+
+def is_cooked(child):
+    flags = termios.tcgetattr(child.child_fd)
+    return bool(flags[3] & termios.ICANON and flags[3] & termios.ECHO and flags[0] & termios.ICRNL)
+
+
+def test_bash_works_and_its_status_comes_through(terminal):
+    child = terminal("bash", "--norc", "--noprofile")
+    child.expect_exact("ready> ")
+    child.sendline("tty; echo $((6 * 7))")
+    child.expect(r"/dev/pts/\d+\r\n42\r\n")
+    child.sendline("exit 7")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 7
+    assert is_cooked(child)
+
+
+def test_control_c_and_control_z_are_the_terminals(terminal):
+    child = terminal("bash", "--norc", "--noprofile")
+    child.expect_exact("ready> ")
+    child.sendline("sleep 1000")
+    child.expect_exact("sleep 1000\r\n")
+    child.sendintr()
+    child.expect_exact("^C")
+    child.expect_exact("ready> ")
+    child.sendline("sleep 2000")
+    child.expect_exact("sleep 2000\r\n")
+    child.send("\x1a")
+    child.expect("Stopped")
+    child.sendline("kill %1; exit 0")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_the_window_follows(terminal):
+    child = terminal("bash", "--norc", "--noprofile")
+    child.expect_exact("ready> ")
+    child.sendline("trap 'stty size' WINCH; stty size")
+    child.expect_exact("24 80\r\n")
+    child.setwinsize(40, 123)
+    child.expect_exact("40 123")
+    child.sendline("exit")
+    child.expect(pexpect.EOF)
+
+
+def test_vim_edits_a_file(terminal, tmp_path):
+    target = tmp_path / "text"
+    child = terminal("vi", str(target))
+    child.expect_exact("text")
+    child.send("ihello from vi\x1b")
+    child.expect_exact("hello from vi")
+    child.send(":wq\r")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0 and target.read_text() == "hello from vi\n"
+    assert is_cooked(child)
+
+
+def test_less_pages(terminal, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("".join(f"line {i}\n" for i in range(1, 1001)))
+    child = terminal("less", str(text))
+    child.expect_exact("line 1\r\n")
+    child.send("G")
+    child.expect_exact("line 1000")
+    child.send("q")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_terminal_is_restored_when_spawnctl_is_signalled(terminal, number):
+    child = terminal("bash", "--norc", "--noprofile", options=["--grace", "100ms"])
+    child.expect_exact("ready> ")
+    assert not is_cooked(child)
+    flags = termios.tcgetattr(child.child_fd)
+    child.kill(number)
+    child.sendline("exit 3")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert is_cooked(child), flags
+
+
+def test_the_terminal_is_restored_when_the_child_is_killed(daemon, terminal):
+    child = terminal("bash", "--norc", "--noprofile")
+    child.expect_exact("ready> ")
+    child.sendline("kill -9 $$")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 128 + 9
+    assert is_cooked(child)
+
+
+def test_two_streams_are_one_terminal(terminal):
+    child = terminal("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && echo all three >&2")
+    child.expect_exact("all three")
+    child.expect(pexpect.EOF)
+    assert re.search("spawnctl", child.before.decode()) is None
