@@ -28,6 +28,7 @@ struct control {
 	struct loop_timer *pause;
 	struct client *clients;
 	bool stopped, full;
+	bool told; /* that accepting pauses, since it last went well */
 };
 
 static struct client *find_client(struct control *control, const struct peer *peer)
@@ -59,7 +60,9 @@ static void on_pause_over(void *arg)
 /* Stops accepting for a moment: out of something. */
 static void pause_accepting(struct control *control, int error)
 {
-	log_(LOG_WARNING, "socket: accept: %s, with %zu clients; paused", err_name(-error), control_clients(control));
+	if (!control->told)
+		log_(LOG_WARNING, "socket: accept: %s, with %zu clients; paused", err_name(-error), control_clients(control));
+	control->told = true;
 	loop_fd_set(control->watch, 0);
 	loop_timer_set(control->pause, PAUSE_US);
 }
@@ -139,6 +142,7 @@ static void on_connection(void *arg, unsigned events)
 			pause_accepting(control, fd);
 			return;
 		}
+		control->told = false;
 		admit(control, fd);
 	}
 }
@@ -191,6 +195,14 @@ bool control_no_new_privs(struct control *control, const struct peer *peer)
 	struct client *client = find_client(control, peer);
 
 	return !client || access_no_new_privs(&client->access, "/proc");
+}
+
+bool control_is_flushed(const struct control *control)
+{
+	for (struct client *client = control->clients; client; client = client->hh.next)
+		if (peer_memory(client->peer))
+			return false;
+	return true;
 }
 
 size_t control_memory(const struct control *control)

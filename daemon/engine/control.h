@@ -35,5 +35,7 @@ bool control_no_new_privs(struct control *control, const struct peer *peer);
 /* Accepts no more, for good. */
 void control_stop(struct control *control);
 void control_close_all(struct control *control, const char *why);
+/* Nothing waits any more to be read by a client. */
+bool control_is_flushed(const struct control *control);
 /* Bytes held for clients in all. */
 size_t control_memory(const struct control *control);

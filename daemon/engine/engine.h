@@ -1,0 +1,53 @@
+/*
+ * The engine: everything that talks, on one loop. engine.c puts the parts together and answers for them to each other;
+ * this header is for the files of this room that see several parts at once.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/paths.h"
+#include "engine/degraded.h"
+#include "engine/options.h"
+#include "process/host.h"
+
+struct autoexit;
+struct children;
+struct control;
+struct keeper;
+struct launch;
+struct loop;
+struct recover;
+struct service;
+struct shutdown;
+struct slots;
+
+struct engine {
+	int argc;
+	char *const *argv; /* read again on SIGHUP */
+	struct options options;
+	char socket_path[PATHS_SOCKET_MAX + 1];
+	int socket_fd, lock_fd; /* owned; the keeper has duplicates */
+	unsigned fds_limit;
+	int64_t started_ns; /* CLOCK_BOOTTIME */
+	int exit_status;
+	struct loop *loop;
+	struct keeper *keeper;
+	struct slots *slots;
+	struct launch *launch;
+	struct recover *recover;
+	struct process_host process_host;
+	struct children *children;
+	struct service *service;
+	struct control *control;
+	struct autoexit *autoexit;
+	struct shutdown *shutdown;
+	struct degraded degraded;
+};
+
+/* Serves until it is told to end. link_fd: the link to the keeper (taken). Returns the exit status. */
+int engine_run(int argc, char *const *argv, int link_fd);
+
+/* hosts.c: what process and service ask of the engine. */
+void engine_fill_process_host(struct engine *engine);
