@@ -81,5 +81,13 @@ int spec_compile(const Spawnd__V1__ProcessSpec *request, const struct spec_conte
 struct spec *spec_ref(struct spec *spec);
 void spec_unref(struct spec *spec); /* NULL is fine */
 
+/*
+ * A terminal is one, however many slots show it: its output is told as that of the lowest PTY slot above 0 (of 0 when there
+ * is no other), its input goes to the lowest. NULL: no terminal.
+ */
+const struct slot_spec *spec_pty_slot(const struct spec *spec, bool output);
+bool spec_is_output(const struct spec *spec, const struct slot_spec *slot); /* the child writes it, we read it */
+bool spec_is_input(const struct spec *spec, const struct slot_spec *slot);  /* we write it */
+
 /* "spawn NAME": the syscall of this spec's spawn errors. */
 void spec_syscall(const struct spec *spec, char *text, size_t size);
