@@ -1,6 +1,6 @@
 /*
  * One ttrpc connection, either side: a socket, what came in and is not whole yet, what waits to go out, descriptors of
- * both directions. conn_read and conn_flush touch the socket; put and next touch only the queues. Knows no loop and no message.
+ * both directions. conn_read and conn_flush touch the socket; put and next touch the queues. Knows no loop and no message.
  *
  * Outgoing frames keep their order. A started frame is finished before anything else.
  */
@@ -17,16 +17,17 @@
 enum {
 	CONN_E_CLOSED = 1, /* end of file between frames */
 	CONN_E_TRUNCATED,  /* end of file inside a frame */
-	CONN_E_OVERSIZED,  /* a header announced more than the limit; its stream id is told by conn_oversized */
+	CONN_E_GARBAGE,    /* a header announced more than FRAME_SKIP_MAX: this is not ttrpc */
 };
 
 struct conn;
 
-/* A received frame. payload and fds stay valid until the next call of conn_next; take descriptors with fd_steal. */
+/* A received frame. payload and fds stay valid until the next call of conn_next or conn_read; take descriptors with fd_steal. */
 struct frame {
 	struct frame_header header;
-	const uint8_t *payload;
-	int *fds;
+	const uint8_t *payload; /* NULL when oversized */
+	bool oversized;         /* longer than FRAME_LENGTH_MAX: its bytes are thrown away */
+	int *fds;               /* that came with its first byte */
 	size_t fd_count;
 };
 
@@ -34,19 +35,17 @@ struct conn *conn_create(int fd /* takes, sets O_NONBLOCK */);
 void conn_destroy(struct conn *conn); /* NULL is fine; closes descriptors nobody took */
 int conn_fd(const struct conn *conn); /* borrowed */
 
-/* Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Buffered whole frames are still delivered by conn_next. */
+/* Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Whole frames before the end are still delivered by conn_next. */
 int conn_read(struct conn *conn);
 
 /* The next whole frame: true and *frame_out, or false when more must be read. */
 bool conn_next(struct conn *conn, struct frame *frame_out);
 
-/* Header of the frame that made conn_read answer CONN_E_OVERSIZED. */
-struct frame_header conn_oversized(const struct conn *conn);
-
 /*
- * Queues one frame made of the pieces of iov; sends at once what the socket takes and copies only the rest. fds are
- * borrowed. 0, or -EMSGSIZE over the frame limit. Errors of the socket are reported by conn_flush.
+ * Queues one frame made of the pieces of iov (at most CONN_PIECES); sends at once what the socket takes and copies only the
+ * rest. fds are borrowed. 0, or -EMSGSIZE over the frame limit. Errors of the socket are reported by conn_flush.
  */
+#define CONN_PIECES 8
 int conn_put(
 	struct conn *conn, const struct frame_header *header, const struct iovec *iov, size_t iov_count, const int *fds, size_t fd_count);
 
@@ -55,6 +54,10 @@ int conn_put(
  * frame waits), moved by splice. header->length must be prefix_size + size.
  */
 int conn_put_pipe(struct conn *conn, const struct frame_header *header, const void *prefix, size_t prefix_size, int pipe_fd, size_t size);
+
+/* Between cork and uncork frames only gather; uncork sends them together. */
+void conn_cork(struct conn *conn);
+void conn_uncork(struct conn *conn);
 
 /* Sends what waits. 0: all gone; 1: the socket takes no more now; -errno: the connection is dead. */
 int conn_flush(struct conn *conn);

@@ -5,6 +5,7 @@
 
 #define FRAME_HEADER_SIZE 10
 #define FRAME_LENGTH_MAX (4u << 20)
+#define FRAME_SKIP_MAX (16u << 20) /* a longer frame below this is skipped and answered; beyond, it is not ttrpc */
 
 enum frame_type { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_DATA = 3 };
 
