@@ -1,0 +1,42 @@
+/*
+ * The file that a child's output goes to besides its log: bytes of all slots in the order of reading, rotated by rename
+ * (PATH -> PATH.1 -> ... PATH.N). Keeps in memory where each slot's bytes went, so that a reader behind the ring is served
+ * from the files. A full disk loses bytes of the file only: told once, counted, tried again with the next bytes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+#define LOGFILE_KEEP_MAX 1000u
+
+struct logfile;
+
+struct logfile_spec {
+	const char *path;
+	uint64_t max_bytes; /* 0: never rotated */
+	uint32_t keep;      /* rotated files; at most LOGFILE_KEEP_MAX */
+	uid_t uid;          /* in whose name files are opened, made and renamed, when it is not our own */
+	gid_t gid;
+};
+
+/* Opens (creates, 0600) the file. NULL with *err when it cannot be, or is not a regular file. */
+struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err);
+void logfile_destroy(struct logfile *logfile); /* NULL is fine */
+
+/* Appends bytes of a slot that begin at `offset` of that slot. What is not written is counted and missing from the file. */
+void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, const struct iovec *iov, size_t iov_count);
+
+/*
+ * Reads bytes of a slot at `offset`: returns how many (at most size), 0 when none of them are in the files; then
+ * *next_out is the first offset after it that is (UINT64_MAX: none).
+ */
+size_t logfile_read(struct logfile *logfile, uint32_t slot, uint64_t offset, void *bytes, size_t size, uint64_t *next_out);
+/* The oldest offset from which the files have every byte of the slot up to the last one written. */
+uint64_t logfile_from(const struct logfile *logfile, uint32_t slot);
+uint64_t logfile_lost(const struct logfile *logfile); /* bytes that could not be written */
