@@ -23,7 +23,7 @@ struct method;
 #define CALL_RESERVED_MESSAGES 8u
 
 struct call_ops {
-	/* A later message of the client. May fail the call as handle does. */
+	/* A later message of the client. May fail the call as handle does; on_end comes then. */
 	int (*on_message)(struct call *call, const ProtobufCMessage *message, struct err *err);
 	/* The client sends no more. NULL: nothing to do. */
 	void (*on_half_close)(struct call *call);
@@ -32,7 +32,7 @@ struct call_ops {
 	 * (after the others of this connection had their turn); false: not before the next call_want_send. A grant asks again by itself.
 	 */
 	bool (*on_sendable)(struct call *call);
-	/* The connection is gone. The last thing that happens. */
+	/* The connection is gone, or the deadline of the client has passed. The last thing that happens. NULL: nothing to do. */
 	void (*on_end)(struct call *call);
 };
 
@@ -47,6 +47,8 @@ void call_reply(struct call *call, const ProtobufCMessage *reply);
 void call_finish(struct call *call);
 /* Ends any call with a status; err->status must not be STATUS_OK. */
 void call_fail(struct call *call, const struct err *err);
+/* The same for a failed spawn: argv after argv[0] goes along as spawnargs. */
+void call_fail_spawn(struct call *call, const struct err *err, char *const *argv);
 
 /*
  * Sends one message of a stream now, whatever the credit, and charges it. For the few messages per life of a stream

@@ -17,6 +17,7 @@
 
 #define READ_CHUNK 65536
 #define READ_CHUNKS 4
+#define IDLE_CAPACITY 4096 /* what a connection without a half frame may keep */
 
 struct in_fds {
 	TAILQ_ENTRY(in_fds) link; /* conn::in_fds */
@@ -152,7 +153,7 @@ static void release_delivered(struct conn *conn)
 		buf_consume(&conn->in, conn->delivered_size);
 		conn->in_position += conn->delivered_size;
 		conn->delivered_size = 0;
-		buf_trim(&conn->in, READ_CHUNK * 2);
+		buf_trim(&conn->in, IDLE_CAPACITY);
 	}
 	destroy_in_fds(conn->delivered);
 	conn->delivered = NULL;
@@ -179,12 +180,14 @@ static bool is_inside_frame(struct conn *conn)
 
 int conn_read(struct conn *conn)
 {
+	static uint8_t scratch[READ_CHUNK];
+
 	release_delivered(conn);
 	for (int i = 0; i < READ_CHUNKS; i++) {
 		int fds[FDPASS_MAX];
 		size_t count;
 		uint64_t chunk = conn->in_position + conn->in.length;
-		ssize_t got = fdpass_receive(conn->fd, buf_reserve(&conn->in, READ_CHUNK), READ_CHUNK, fds, &count);
+		ssize_t got = fdpass_receive(conn->fd, scratch, READ_CHUNK, fds, &count);
 
 		if (got == -EAGAIN)
 			break;
@@ -192,7 +195,7 @@ int conn_read(struct conn *conn)
 			return (int)got;
 		if (got == 0)
 			return is_inside_frame(conn) ? CONN_E_TRUNCATED : CONN_E_CLOSED;
-		buf_commit(&conn->in, (size_t)got);
+		buf_append(&conn->in, scratch, (size_t)got);
 		if (count)
 			keep_fds(conn, chunk, fds, count);
 		skip_bytes(conn);

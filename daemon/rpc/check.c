@@ -1,0 +1,205 @@
+/* The check walks the raw bytes once, one function per level of a message, and carries the dotted name of where it is. */
+#include "rpc/check.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#define DEPTH_MAX 16
+#define FIELDS_MAX 64
+
+enum wire_type { WIRE_VARINT = 0, WIRE_64BIT = 1, WIRE_LENGTH = 2, WIRE_32BIT = 5 };
+
+struct cursor {
+	const uint8_t *at, *end;
+};
+
+struct path {
+	char text[112];
+	size_t length;
+	unsigned depth;
+};
+
+/* Reads a varint; false when there is none whole. */
+static bool take_varint(struct cursor *cursor, uint64_t *value_out)
+{
+	uint64_t value = 0;
+
+	for (unsigned shift = 0; shift < 64; shift += 7) {
+		uint8_t byte;
+
+		if (cursor->at == cursor->end)
+			return false;
+		byte = *cursor->at++;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			*value_out = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Takes `size` bytes away. */
+static bool take_bytes(struct cursor *cursor, uint64_t size, struct cursor *inner_out)
+{
+	if (size > (uint64_t)(cursor->end - cursor->at))
+		return false;
+	*inner_out = (struct cursor){.at = cursor->at, .end = cursor->at + size};
+	cursor->at += size;
+	return true;
+}
+
+/* The name to tell: without the wrapper of a first message. */
+static const char *shown(const struct path *path)
+{
+	return strncmp(path->text, "start.", 6) == 0 ? path->text + 6 : path->text;
+}
+
+/* Appends ".name" or ".name[index]"; a name that does not fit is cut. */
+static void push(struct path *path, const ProtobufCFieldDescriptor *field, unsigned index)
+{
+	size_t room = sizeof(path->text) - path->length;
+	const char *dot = path->length ? "." : "";
+	int length;
+
+	if (field->label == PROTOBUF_C_LABEL_REPEATED)
+		length = snprintf(path->text + path->length, room, "%s%s[%u]", dot, field->name, index);
+	else
+		length = snprintf(path->text + path->length, room, "%s%s", dot, field->name);
+	path->length += (size_t)length < room ? (size_t)length : room - 1;
+}
+
+static void pop(struct path *path, size_t length)
+{
+	path->length = length;
+	path->text[length] = 0;
+}
+
+static enum wire_type wire_type_of(ProtobufCType type)
+{
+	switch (type) {
+	case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_FLOAT:
+		return WIRE_32BIT;
+	case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_SFIXED64:
+	case PROTOBUF_C_TYPE_DOUBLE:
+		return WIRE_64BIT;
+	case PROTOBUF_C_TYPE_STRING:
+	case PROTOBUF_C_TYPE_BYTES:
+	case PROTOBUF_C_TYPE_MESSAGE:
+		return WIRE_LENGTH;
+	default:
+		return WIRE_VARINT;
+	}
+}
+
+static int check_string(struct cursor text, const struct path *path, struct err *err)
+{
+	while (text.at < text.end) {
+		size_t length = utf8_length(text.at, text.end);
+
+		if (*text.at == 0)
+			return err_invalid(err, shown(path), "contains a NUL byte");
+		if (!length)
+			return err_invalid(err, shown(path), "is not valid UTF-8");
+		text.at += length;
+	}
+	return 0;
+}
+
+static int check_level(const ProtobufCMessageDescriptor *type, struct cursor cursor, struct path *path, struct err *err);
+
+/* One scalar, or each of a packed run. */
+static int check_varint(const ProtobufCFieldDescriptor *field, struct cursor *cursor, const struct path *path, struct err *err)
+{
+	uint64_t value;
+
+	if (!take_varint(cursor, &value))
+		return err_invalid(err, shown(path), "is cut off");
+	if (field->type == PROTOBUF_C_TYPE_ENUM && !protobuf_c_enum_descriptor_get_value(field->descriptor, (int)(int32_t)value))
+		return err_invalid(err, shown(path), "%d is not a value of %s", (int)(int32_t)value,
+			((const ProtobufCEnumDescriptor *)field->descriptor)->name);
+	return 0;
+}
+
+/* A packed run of scalars: its varints must be whole, fixed ones a whole number. */
+static int check_packed(const ProtobufCFieldDescriptor *field, struct cursor run, const struct path *path, struct err *err)
+{
+	size_t width = wire_type_of(field->type) == WIRE_64BIT ? 8 : 4;
+	int done = 0;
+
+	if (wire_type_of(field->type) != WIRE_VARINT)
+		return (size_t)(run.end - run.at) % width ? err_invalid(err, shown(path), "is cut off") : 0;
+	while (!done && run.at < run.end)
+		done = check_varint(field, &run, path, err);
+	return done;
+}
+
+/* The value of one known field. */
+static int check_value(
+	const ProtobufCFieldDescriptor *field, enum wire_type wire, struct cursor *cursor, struct path *path, struct err *err)
+{
+	enum wire_type wanted = wire_type_of(field->type);
+	struct cursor inner;
+	uint64_t size;
+
+	if (wire != wanted && !(wire == WIRE_LENGTH && field->label == PROTOBUF_C_LABEL_REPEATED))
+		return err_invalid(err, shown(path), "has wire type %d where %d was expected", (int)wire, (int)wanted);
+	if (wire == WIRE_VARINT)
+		return check_varint(field, cursor, path, err);
+	if (wire == WIRE_64BIT || wire == WIRE_32BIT)
+		size = wire == WIRE_64BIT ? 8 : 4;
+	else if (!take_varint(cursor, &size))
+		return err_invalid(err, shown(path), "is cut off");
+	if (!take_bytes(cursor, size, &inner))
+		return err_invalid(err, shown(path), "is cut off");
+	if (wire != WIRE_LENGTH || field->type == PROTOBUF_C_TYPE_BYTES)
+		return 0;
+	if (field->type == PROTOBUF_C_TYPE_STRING)
+		return check_string(inner, path, err);
+	if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+		return check_level(field->descriptor, inner, path, err);
+	return check_packed(field, inner, path, err);
+}
+
+/* All fields of one message. */
+static int check_level(const ProtobufCMessageDescriptor *type, struct cursor cursor, struct path *path, struct err *err)
+{
+	unsigned counts[FIELDS_MAX] = {0};
+	size_t length = path->length;
+	int done = 0;
+
+	if (type->n_fields > FIELDS_MAX)
+		abort();
+	if (++path->depth > DEPTH_MAX)
+		return err_invalid(err, shown(path), "is nested too deeply");
+	while (!done && cursor.at < cursor.end) {
+		const ProtobufCFieldDescriptor *field;
+		uint64_t tag;
+
+		if (!take_varint(&cursor, &tag) || tag > UINT32_MAX)
+			return err_invalid(err, length ? shown(path) : type->name, "is not a valid message");
+		field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+		if (!field)
+			return err_invalid(
+				err, length ? shown(path) : type->name, "unknown field %u in %s", (unsigned)(tag >> 3), type->name);
+		push(path, field, counts[field - type->fields]++);
+		done = check_value(field, (enum wire_type)(tag & 7), &cursor, path, err);
+		pop(path, length);
+	}
+	path->depth--;
+	return done;
+}
+
+int check_message(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size, struct err *err)
+{
+	struct path path = {.length = 0};
+
+	return check_level(type, (struct cursor){.at = bytes, .end = bytes + size}, &path, err);
+}

@@ -1,0 +1,104 @@
+/*
+ * Descriptors of a client, by three roads: it sent them along (SCM_RIGHTS); it named a number, which pidfd_getfd takes;
+ * or, where that is forbidden, what /proc/PID/fd names is opened once more. A pid is believed only while its pidfd says
+ * that the process still lives.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/sys.h"
+#include "rpc/internal.h"
+
+#define REOPEN_FLAGS (O_ACCMODE | O_APPEND | O_NONBLOCK)
+
+int call_take_fd(struct call *call, uint32_t index, const char *field, int *fd_out, struct err *err)
+{
+	struct frame *frame = call->peer->frame;
+
+	if (!frame || index >= frame->fd_count)
+		return err_invalid(err, field, "descriptor %u of %zu was not sent along", index, frame ? frame->fd_count : 0);
+	if (frame->fds[index] < 0)
+		return err_invalid(err, field, "descriptor %u is used twice", index);
+	*fd_out = fd_steal(&frame->fds[index]);
+	return 0;
+}
+
+/* Position and open flags of a client's descriptor. */
+static int read_fdinfo(pid_t pid, int32_t number, off_t *position_out, int *flags_out)
+{
+	char path[64], line[128];
+	long long position = -1;
+	int flags = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, (int)number);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "pos: %lld", &position);
+		sscanf(line, "flags: %o", (unsigned *)&flags);
+	}
+	fclose(file);
+	if (position < 0 || flags < 0)
+		return -EINVAL;
+	*position_out = (off_t)position;
+	*flags_out = flags;
+	return 0;
+}
+
+/* The third road. Sockets and the like cannot be opened again: -ENXIO. */
+static int reopen(pid_t pid, int32_t number)
+{
+	_cleanup_fd_ int fd = -1;
+	char path[64];
+	off_t position;
+	int flags, done = read_fdinfo(pid, number, &position, &flags);
+	struct stat status;
+
+	if (done < 0)
+		return done;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, (int)number);
+	fd = sys_open(path, (flags & REOPEN_FLAGS) | O_NONBLOCK | O_NOCTTY, 0);
+	if (fd < 0)
+		return fd;
+	if (!(flags & O_NONBLOCK))
+		fd_set_nonblock(fd, false);
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && sys_lseek(fd, position, SEEK_SET) < 0)
+		return -ESPIPE;
+	return fd_steal(&fd);
+}
+
+int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_out, struct err *err)
+{
+	const struct peer *peer = call->peer;
+	int fd, taken;
+
+	if (number < 0)
+		return err_invalid(err, field, "%d is not a descriptor", (int)number);
+	if (peer->pidfd < 0)
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client's process is not known", field);
+	taken = fd = sys_pidfd_getfd(peer->pidfd, number);
+	if (fd == -EPERM || fd == -ENOSYS)
+		fd = reopen(peer->pid, number);
+	if (fd == -EBADF || fd == -ENOENT)
+		return err_invalid(err, field, "the client has no descriptor %d", (int)number);
+	if (fd == -EMFILE || fd == -ENFILE)
+		return err_errno(err, -fd, "pidfd_getfd", NULL);
+	if (fd < 0) {
+		return err_set(err, STATUS_FAILED_PRECONDITION,
+			"%s: descriptor %d of the client cannot be taken (pidfd_getfd %s, which Yama's ptrace_scope may forbid; reopen %s)",
+			field, (int)number, err_name(-taken), err_name(-fd));
+	}
+	if (taken < 0 && sys_pidfd_send_signal(peer->pidfd, 0) < 0) {
+		fd_close(&fd);
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client has ended", field);
+	}
+	*fd_out = fd;
+	return 0;
+}

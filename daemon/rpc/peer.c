@@ -1,0 +1,272 @@
+/*
+ * A connected client on the loop. Reading: a batch of frames with the answers gathered, then sent together. Writing: what
+ * was put goes at once; bulk is asked for one frame at a time, round robin over the calls that want to send, while the
+ * socket takes it.
+ */
+#include "rpc/peer.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/sys.h"
+#include "rpc/internal.h"
+#include "rpc/status.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* A pidfd of the client: of the very process that connected where the kernel can (6.5), else of the pid it had. */
+static int open_pidfd(int fd, pid_t pid)
+{
+	int pidfd;
+	socklen_t size = sizeof(pidfd);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
+		return pidfd;
+	pidfd = pid > 0 ? sys_pidfd_open(pid) : -ESRCH;
+	return pidfd < 0 ? -1 : pidfd;
+}
+
+/* Frees calls that ended; the peer too, once it is closed. */
+static void reap(struct peer *peer)
+{
+	struct call *call;
+
+	while ((call = TAILQ_FIRST(&peer->ended))) {
+		TAILQ_REMOVE(&peer->ended, call, link);
+		call_destroy(call);
+	}
+	if (!peer->closed)
+		return;
+	conn_destroy(peer->conn);
+	loop_timer_destroy(peer->stall);
+	loop_defer_destroy(peer->later);
+	fd_close(&peer->pidfd);
+	free(peer);
+}
+
+/* Lets the calls that want to send have their turns while the socket takes what they give. */
+static void send_bulk(struct peer *peer)
+{
+	struct call *call;
+
+	for (int i = 0; i < PEER_FRAMES_PER_TURN && !peer->closed && !conn_pending(peer->conn); i++) {
+		call = TAILQ_FIRST(&peer->sendable);
+		if (!call)
+			return;
+		TAILQ_REMOVE(&peer->sendable, call, link);
+		call->sendable = false;
+		if (call->ops && call->ops->on_sendable && call->ops->on_sendable(call))
+			call_want_send(call);
+	}
+	if (!TAILQ_EMPTY(&peer->sendable) && !peer->closed && !conn_pending(peer->conn))
+		loop_defer_trigger(peer->later);
+}
+
+static void on_later(void *arg)
+{
+	struct peer *peer = arg;
+
+	if (!peer->closed) {
+		send_bulk(peer);
+		peer_update(peer);
+	}
+	reap(peer);
+}
+
+/* Data waited for the client all that time and it took nothing. */
+static void on_stall(void *arg)
+{
+	peer_close(arg, "it takes nothing while data waits");
+}
+
+void peer_update(struct peer *peer)
+{
+	size_t pending;
+	unsigned events = 0;
+
+	if (peer->closed)
+		return;
+	pending = conn_pending(peer->conn);
+	if (pending < PEER_PENDING_MAX)
+		events |= LOOP_READ;
+	if (pending)
+		events |= LOOP_WRITE;
+	loop_fd_set(peer->watch, events);
+	if (pending && !peer->stall)
+		peer->stall = loop_timer_create(peer->server->loop, on_stall, peer);
+	if (pending && !loop_timer_pending(peer->stall))
+		loop_timer_set(peer->stall, peer->server->stall_ms * 1000);
+	else if (!pending && peer->stall)
+		loop_timer_cancel(peer->stall);
+}
+
+/* The socket takes more: what waits, then bulk. */
+static void on_writable(struct peer *peer)
+{
+	int done = conn_flush(peer->conn);
+
+	if (done < 0) {
+		peer_close(peer, "it is gone");
+		return;
+	}
+	if (peer->stall)
+		loop_timer_cancel(peer->stall);
+	send_bulk(peer);
+	peer_update(peer);
+}
+
+/* Why a connection ended, for the log. */
+static const char *ending(int result)
+{
+	switch (result) {
+	case CONN_E_CLOSED:
+		return "it left";
+	case CONN_E_TRUNCATED:
+		return "it left inside a frame";
+	case CONN_E_GARBAGE:
+		return "it does not speak ttrpc";
+	case -EPROTO:
+		return "its stream ids are not odd and rising";
+	case -EMFILE:
+		return "there was no room for its descriptors";
+	default:
+		return "it is gone";
+	}
+}
+
+static void on_readable(struct peer *peer)
+{
+	int result = conn_read(peer->conn);
+	struct frame frame;
+
+	conn_cork(peer->conn);
+	while (!peer->closed && conn_next(peer->conn, &frame)) {
+		int done = dispatch_frame(peer, &frame);
+
+		if (done < 0)
+			result = done;
+		if (done < 0)
+			break;
+	}
+	conn_uncork(peer->conn);
+	if (result)
+		peer_close(peer, ending(result));
+	else
+		peer_update(peer);
+}
+
+static void on_socket(void *arg, unsigned events)
+{
+	struct peer *peer = arg;
+
+	if (!peer->closed && (events & LOOP_WRITE))
+		on_writable(peer);
+	if (!peer->closed && (events & LOOP_READ))
+		on_readable(peer);
+}
+
+struct peer *peer_create(const struct peer_server *server, int fd)
+{
+	_cleanup_fd_ int owned = fd;
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	struct peer *peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		return NULL;
+	peer = mem_alloc(sizeof(*peer));
+	peer->server = server;
+	peer->uid = credentials.uid;
+	peer->gid = credentials.gid;
+	peer->pid = credentials.pid;
+	peer->pidfd = open_pidfd(fd, credentials.pid);
+	TAILQ_INIT(&peer->sendable);
+	TAILQ_INIT(&peer->ended);
+	peer->conn = conn_create(fd_steal(&owned));
+	peer->later = loop_defer_create(server->loop, on_later, peer);
+	peer->watch = loop_fd_create(server->loop, fd, LOOP_READ, on_socket, peer);
+	log_(LOG_DEBUG, "peer %d: connected, uid %u", (int)peer->pid, (unsigned)peer->uid);
+	return peer;
+}
+
+void peer_close(struct peer *peer, const char *why)
+{
+	struct call *call, *next;
+
+	if (peer->closed)
+		return;
+	log_(LOG_DEBUG, "peer %d: closed, %s", (int)peer->pid, why);
+	peer->closed = true;
+	loop_fd_destroy(mem_steal(&peer->watch));
+	if (peer->stall)
+		loop_timer_cancel(peer->stall);
+	HASH_ITER(hh, peer->calls, call, next)
+	call_drop(call);
+	peer->server->observer->on_gone(peer->server->context, peer);
+	loop_defer_trigger(peer->later);
+}
+
+void peer_refuse(struct peer *peer, uint32_t stream_id, struct err *err)
+{
+	struct frame_header header = {.stream_id = stream_id, .type = FRAME_RESPONSE};
+	struct buf bytes = {0};
+	struct iovec iov;
+
+	if (peer->closed)
+		return;
+	status_pack(err, NULL, &bytes);
+	header.length = (uint32_t)bytes.length;
+	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
+	conn_put(peer->conn, &header, &iov, 1, NULL, 0);
+	buf_finish(&bytes);
+}
+
+uid_t peer_uid(const struct peer *peer)
+{
+	return peer->uid;
+}
+
+gid_t peer_gid(const struct peer *peer)
+{
+	return peer->gid;
+}
+
+pid_t peer_pid(const struct peer *peer)
+{
+	return peer->pid;
+}
+
+int peer_pidfd(const struct peer *peer)
+{
+	return peer->pidfd;
+}
+
+size_t peer_memory(const struct peer *peer)
+{
+	return sizeof(*peer) + conn_memory(peer->conn) + HASH_COUNT(peer->calls) * sizeof(struct call);
+}
+
+void peer_set_session(struct peer *peer, void *session)
+{
+	peer->session = session;
+}
+
+void *peer_session(const struct peer *peer)
+{
+	return peer->session;
+}
+
+void peer_set_fd_passing(struct peer *peer, bool can)
+{
+	peer->fd_passing = can;
+}
+
+bool peer_fd_passing(const struct peer *peer)
+{
+	return peer->fd_passing;
+}
