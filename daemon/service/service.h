@@ -1,0 +1,64 @@
+/*
+ * What clients can ask for: every service of spawnd.v1 on top of the process room. The engine makes one, hands its table of
+ * methods to the connections, and answers what only the engine knows.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "rpc/method.h"
+
+struct children;
+struct loop;
+struct peer;
+struct service;
+
+/* Facts of the daemon as a whole, for Stats and Metrics. Strings are borrowed until the end of this turn of the loop. */
+struct service_facts {
+	const char *socket;
+	pid_t keeper_pid, engine_pid;
+	unsigned engine_restarts;
+	unsigned launchers;
+	size_t clients;
+	size_t client_bytes; /* held for clients by rpc and wire */
+	uint64_t rss_bytes, keeper_rss_bytes;
+	unsigned fds, fds_limit;
+	const char *const *degraded;
+	size_t degraded_count;
+	uint64_t uptime_ms;
+};
+
+/* What services ask of the engine. None may be NULL. */
+struct service_host {
+	void (*facts)(void *context, struct service_facts *facts_out); /* facts_out is zeroed before */
+	/* Begins the orderly end, at the end of this turn; the answer to the client is sent already. */
+	void (*shutdown)(void *context, bool keep);
+	void (*set_log_level)(void *context, enum log_level level);
+	/* Has this client no_new_privs? Then its children have it too. */
+	bool (*no_new_privs)(void *context, const struct peer *peer);
+	/* May this client do such things at all? For rights that depend on the request (a blocking reader needs RIGHT_SIGNAL). */
+	bool (*may)(void *context, const struct peer *peer, enum right right);
+};
+
+struct service_config {
+	struct loop *loop;
+	struct children *children; /* service observes it (children_observe) until it is destroyed */
+	const struct service_host *host;
+	void *context; /* first argument of the host's functions */
+};
+
+/* One at a time: handlers of methods have no context of their own. Destroy it after the last peer and before the children. */
+struct service *service_create(const struct service_config *config);
+void service_destroy(struct service *service); /* NULL is fine */
+
+struct method_table service_methods(const struct service *service);
+
+/* From peer_observer.on_gone: the session of this connection has lost it. Every peer must be told. */
+void service_peer_gone(struct service *service, struct peer *peer);
+
+/* A client was refused something: becomes an event. pid 0: unknown. */
+void service_audit(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why);
