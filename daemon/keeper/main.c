@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 	log_set_name("spawnd");
 	start_reset_signals();
 	signal(SIGPIPE, SIG_IGN);
+	close_range(STDERR_FILENO + 1, ~0u, 0);
 	if (!parse(argc, argv, &keeper))
 		background_enter(&keeper);
 	getrlimit(RLIMIT_NOFILE, &keeper.nofile);

@@ -159,8 +159,6 @@ int main(int argc, char **argv)
 	}
 	nofile = (struct rlimit){.rlim_cur = strtoull(argv[1], NULL, 10), .rlim_max = strtoull(argv[2], NULL, 10)};
 	restore_oom_score(argv[3]);
-	for (int fd = 0; fd <= LINK_JOURNAL_FD; fd++)
-		fd_set_cloexec(fd, true);
 	journal = journal_map(LINK_JOURNAL_FD);
 	if (!journal) {
 		log_(LOG_ERROR, "the journal cannot be mapped: %s", err_name(errno));
