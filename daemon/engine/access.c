@@ -106,12 +106,17 @@ static void look_up(struct access_client *client, const char *proc)
 	snprintf(client->why, sizeof(client->why), "pid %d, which connected, has ended", (int)client->pid);
 }
 
+bool access_may(struct access_client *client, const char *proc, bool allow_foreign_ns, enum right right)
+{
+	if (!(right & RIGHT_SPAWN) || allow_foreign_ns)
+		return true;
+	look_up(client, proc);
+	return client->same_namespaces;
+}
+
 int access_authorize(struct access_client *client, const char *proc, bool allow_foreign_ns, const struct method *method, struct err *err)
 {
-	if (!(method->right & RIGHT_SPAWN) || allow_foreign_ns)
-		return 0;
-	look_up(client, proc);
-	if (client->same_namespaces)
+	if (access_may(client, proc, allow_foreign_ns, method->right))
 		return 0;
 	return err_set(err, STATUS_PERMISSION_DENIED, "%s.%s: %s; a daemon started with --allow-foreign-ns would do it", method->service,
 		method->name, client->why);

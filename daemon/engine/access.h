@@ -26,7 +26,10 @@ struct access_client {
 /* May a process of this uid connect to a daemon that runs as `own`? */
 bool access_may_connect(uid_t uid, uid_t own);
 
-/* May this client call this method? 0, or negative with PERMISSION_DENIED. `proc` is "/proc" but in tests. */
+/* May this client do such things? false: client->why says why not. `proc` is "/proc" but in tests. */
+bool access_may(struct access_client *client, const char *proc, bool allow_foreign_ns, enum right right);
+
+/* May this client call this method? 0, or negative with PERMISSION_DENIED. */
 int access_authorize(struct access_client *client, const char *proc, bool allow_foreign_ns, const struct method *method, struct err *err);
 
 /* Whether the children of this client must have no_new_privs; true when nobody can tell. */

@@ -74,7 +74,10 @@ static int on_authorize(void *context, struct peer *peer, const struct method *m
 
 	if (!client)
 		return err_set(err, STATUS_INTERNAL, "a call of a client that is not connected");
-	return access_authorize(&client->access, "/proc", *control->config.allow_foreign_ns, method, err);
+	if (access_authorize(&client->access, "/proc", *control->config.allow_foreign_ns, method, err) == 0)
+		return 0;
+	control->config.on_refused(control->config.context, client->access.uid, client->access.pid, method, err->message);
+	return -EPERM;
 }
 
 static void on_peer_gone(void *context, struct peer *peer)
@@ -103,7 +106,7 @@ static void admit(struct control *control, int fd)
 	struct peer *peer;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || !access_may_connect(credentials.uid, geteuid())) {
-		control->config.on_refused(control->config.context, credentials.uid, credentials.pid);
+		control->config.on_refused(control->config.context, credentials.uid, credentials.pid, NULL, "another user");
 		sys_close(fd);
 		return;
 	}
@@ -190,6 +193,13 @@ void control_destroy(struct control *control)
 	free(control);
 }
 
+bool control_may(struct control *control, const struct peer *peer, enum right right)
+{
+	struct client *client = find_client(control, peer);
+
+	return client && access_may(&client->access, "/proc", *control->config.allow_foreign_ns, right);
+}
+
 bool control_no_new_privs(struct control *control, const struct peer *peer)
 {
 	struct client *client = find_client(control, peer);
@@ -200,7 +210,7 @@ bool control_no_new_privs(struct control *control, const struct peer *peer)
 bool control_is_flushed(const struct control *control)
 {
 	for (struct client *client = control->clients; client; client = client->hh.next)
-		if (peer_memory(client->peer))
+		if (!peer_is_flushed(client->peer))
 			return false;
 	return true;
 }

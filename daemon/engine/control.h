@@ -20,9 +20,10 @@ struct control_config {
 	size_t clients_max;
 	const bool *allow_foreign_ns; /* may change while running */
 	uint64_t stall_ms;
-	void (*on_gone)(void *context, struct peer *peer);       /* a client is gone; before its memory goes */
-	void (*on_count)(void *context, size_t clients);         /* a client came or went */
-	void (*on_refused)(void *context, uid_t uid, pid_t pid); /* somebody connected who may not */
+	void (*on_gone)(void *context, struct peer *peer); /* a client is gone; before its memory goes */
+	void (*on_count)(void *context, size_t clients);   /* a client came or went */
+	/* Somebody may not connect (method is NULL), or may not call a method. */
+	void (*on_refused)(void *context, uid_t uid, pid_t pid, const struct method *method, const char *why);
 	void *context;
 };
 
@@ -30,6 +31,7 @@ struct control *control_create(const struct control_config *config);
 void control_destroy(struct control *control); /* NULL is fine; closes all clients first */
 
 size_t control_clients(const struct control *control);
+bool control_may(struct control *control, const struct peer *peer, enum right right);
 bool control_no_new_privs(struct control *control, const struct peer *peer);
 
 /* Accepts no more, for good. */

@@ -20,6 +20,7 @@ struct launch;
 struct loop;
 struct recover;
 struct service;
+struct service_host;
 struct shutdown;
 struct slots;
 
@@ -51,3 +52,4 @@ int engine_run(int argc, char *const *argv, int link_fd);
 
 /* hosts.c: what process and service ask of the engine. */
 void engine_fill_process_host(struct engine *engine);
+extern const struct service_host engine_service_host; /* its context is the engine */

@@ -1,16 +1,26 @@
-/* What the process room asks of the engine: journal, store, launchers, signals. Each is one line of the contract in host.h. */
+/*
+ * What the rooms below ask of the engine: the process room its journal, store, launchers and signals (process/host.h), the
+ * services what only the engine knows (service/service.h).
+ */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
+#include "engine/control.h"
 #include "engine/engine.h"
 #include "engine/fds.h"
 #include "engine/keeper.h"
 #include "engine/launch.h"
 #include "engine/plan.h"
+#include "engine/recover.h"
 #include "engine/shutdown.h"
 #include "engine/slots.h"
+#include "process/child.h"
 #include "process/plan.h"
+#include "service/service.h"
 
 static uint64_t host_next_id(void *context)
 {
@@ -39,8 +49,7 @@ static void host_slot_release(void *context, uint32_t slot, uint64_t owner)
 {
 	struct engine *engine = context;
 
-	if (slots_release(engine->slots, slot, owner))
-		keeper_release_slot(engine->keeper, slot, owner);
+	slots_release(engine->slots, slot, owner);
 }
 
 static int host_store_put(
@@ -80,6 +89,8 @@ static int host_launch(void *context, const struct plan *plan, host_launched_fn 
 		fds[count++] = packed.memfd;
 	result = launch_submit(engine->launch, plan->owner, plan->journal_slot, packed.record, packed.size, fds, count, done, arg, err);
 	fd_close(&packed.memfd);
+	if (result == 0)
+		slots_count_spawn(engine->slots);
 	return result;
 }
 
@@ -122,3 +133,91 @@ void engine_fill_process_host(struct engine *engine)
 		.fds_free = host_fds_free,
 	};
 }
+
+/* Resident memory of a process; 0 when it cannot be told. */
+static uint64_t read_rss(pid_t pid)
+{
+	unsigned long long pages = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*u %llu", &pages) != 1)
+		pages = 0;
+	fclose(file);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The sentences of degraded, those that change last. */
+static size_t list_degraded(struct engine *engine, const char **items)
+{
+	static char unmanaged[96];
+	size_t count = 0;
+
+	for (; count < engine->degraded.count; count++)
+		items[count] = engine->degraded.items[count];
+	if (recover_unmanaged(engine->recover)) {
+		snprintf(unmanaged, sizeof(unmanaged), "%zu processes of an earlier engine are not managed",
+			recover_unmanaged(engine->recover));
+		items[count++] = unmanaged;
+	}
+	return count;
+}
+
+static void host_facts(void *context, struct service_facts *facts_out)
+{
+	static const char *degraded[DEGRADED_MAX + 1];
+	struct engine *engine = context;
+
+	facts_out->socket = engine->socket_path;
+	facts_out->keeper_pid = keeper_pid(engine->keeper);
+	facts_out->engine_pid = getpid();
+	facts_out->engine_restarts = keeper_restarts(engine->keeper);
+	facts_out->launchers = launch_count(engine->launch);
+	facts_out->clients = control_clients(engine->control);
+	facts_out->client_bytes = control_memory(engine->control);
+	facts_out->rss_bytes = read_rss(getpid());
+	facts_out->keeper_rss_bytes = read_rss(keeper_pid(engine->keeper));
+	facts_out->fds = fds_open();
+	facts_out->fds_limit = engine->fds_limit;
+	facts_out->degraded = degraded;
+	facts_out->degraded_count = list_degraded(engine, degraded);
+	facts_out->uptime_ms = (uint64_t)(clock_boot_ns() - engine->started_ns) / 1000000;
+}
+
+static void host_shutdown(void *context, bool keep)
+{
+	struct engine *engine = context;
+
+	shutdown_begin(engine->shutdown, keep, keep ? "a client asked; processes are left running" : "a client asked");
+}
+
+static void host_set_log_level(void *context, enum log_level level)
+{
+	log_set_level(level);
+}
+
+static bool host_no_new_privs(void *context, const struct peer *peer)
+{
+	struct engine *engine = context;
+
+	return control_no_new_privs(engine->control, peer);
+}
+
+static bool host_may(void *context, const struct peer *peer, enum right right)
+{
+	struct engine *engine = context;
+
+	return control_may(engine->control, peer, right);
+}
+
+const struct service_host engine_service_host = {
+	.facts = host_facts,
+	.shutdown = host_shutdown,
+	.set_log_level = host_set_log_level,
+	.no_new_privs = host_no_new_privs,
+	.may = host_may,
+};

@@ -302,16 +302,6 @@ int keeper_start_launcher(struct keeper *keeper, uint32_t index)
 	return send_order(keeper, &order, NULL, 0);
 }
 
-void keeper_release_slot(struct keeper *keeper, uint32_t slot, uint64_t owner)
-{
-	order_message order = {
-		.which_order = spawnd_runtime_v1_KeeperOrder_release_tag,
-		.order.release = {.slot = slot, .owner = owner},
-	};
-
-	send_order(keeper, &order, NULL, 0);
-}
-
 void keeper_ready(struct keeper *keeper)
 {
 	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_ready_tag};

@@ -62,7 +62,6 @@ void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t own
 void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg);
 void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);
 int keeper_start_launcher(struct keeper *keeper, uint32_t index); /* 0 or -errno; the answer comes to the observer */
-void keeper_release_slot(struct keeper *keeper, uint32_t slot, uint64_t owner);
 
 /* The engine ends for good, and the keeper after it. Waits at most a second for the order to leave. */
 void keeper_shut_down(struct keeper *keeper, int exit_status);

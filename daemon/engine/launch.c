@@ -298,7 +298,7 @@ void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int e
 	if (error) {
 		fd_close(&fd);
 		launcher->state = LAUNCHER_NONE;
-		start_failed(launch, index, err_name(error));
+		start_failed(launch, index, error == EEXIST ? "its predecessor has not ended yet" : err_name(error));
 		return;
 	}
 	launcher->state = LAUNCHER_READY;

@@ -53,7 +53,6 @@ static void let_go(struct recover *recover, uint32_t slot)
 	if (slots_release(recover->slots, slot, owner)) {
 		recover->lost[slot] = LOST_NOT;
 		keeper_store_drop(recover->keeper, STORE_ANY, owner, 0);
-		keeper_release_slot(recover->keeper, slot, owner);
 		return;
 	}
 	recover->lost[slot] = LOST_RUNNING;

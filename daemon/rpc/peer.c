@@ -251,6 +251,11 @@ size_t peer_memory(const struct peer *peer)
 	return sizeof(*peer) + conn_memory(peer->conn) + HASH_COUNT(peer->calls) * sizeof(struct call);
 }
 
+bool peer_is_flushed(const struct peer *peer)
+{
+	return conn_pending(peer->conn) == 0 && TAILQ_EMPTY(&peer->sendable);
+}
+
 void peer_set_session(struct peer *peer, void *session)
 {
 	peer->session = session;

@@ -37,6 +37,7 @@ gid_t peer_gid(const struct peer *peer);
 pid_t peer_pid(const struct peer *peer);
 int peer_pidfd(const struct peer *peer); /* borrowed; -1 when there is none */
 size_t peer_memory(const struct peer *peer);
+bool peer_is_flushed(const struct peer *peer); /* nothing waits to be sent, but for what the client gave no credit */
 
 /* The session that Admin.Hello opened; rpc keeps the pointer and knows nothing about it. NULL before. */
 void peer_set_session(struct peer *peer, void *session);

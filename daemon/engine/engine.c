@@ -1,0 +1,378 @@
+/*
+ * Puts the engine together, in the order of what depends on what: link, journal, instance, launchers, processes, services,
+ * socket. Then it serves. Failures before that are told on stderr and to the keeper, which ends with the same status.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "engine/autoexit.h"
+#include "engine/control.h"
+#include "engine/fds.h"
+#include "engine/instance.h"
+#include "engine/keeper.h"
+#include "engine/launch.h"
+#include "engine/recover.h"
+#include "engine/shutdown.h"
+#include "engine/slots.h"
+#include "process/child.h"
+#include "service/service.h"
+
+#define STALL_MS 60000u
+#define LAUNCHER_STUCK_MS 1000u
+#define EXIT_USAGE 2
+#define EXIT_KEEPER_LOST EX_SOFTWARE
+
+/* A slot has its exit record: to whom it belongs. */
+static void on_exited(void *context, uint32_t slot)
+{
+	struct engine *engine = context;
+	uint64_t owner;
+
+	if (slot >= JOURNAL_SLOTS || atomic_load(&slots_get(engine->slots, slot)->state) != JOURNAL_EXITED)
+		return; /* a doorbell that a rescan overtook */
+	owner = atomic_load(&slots_get(engine->slots, slot)->owner);
+	if (!slots_on_exit(engine->slots, slot)) {
+		children_on_exit(engine->children, slot);
+		return;
+	}
+	recover_on_exit(engine->recover, slot, owner);
+}
+
+static void on_rescan(void *context)
+{
+	struct engine *engine = context;
+
+	for (uint32_t slot = slots_next_used(engine->slots, 0); slot < JOURNAL_SLOTS; slot = slots_next_used(engine->slots, slot + 1))
+		if (atomic_load(&slots_get(engine->slots, slot)->state) == JOURNAL_EXITED)
+			on_exited(engine, slot);
+}
+
+static void on_launcher_started(void *context, uint32_t index, int32_t pid, int error, int fd)
+{
+	struct engine *engine = context;
+
+	launch_on_started(engine->launch, index, pid, error, fd);
+}
+
+static void on_launcher_exited(void *context, uint32_t index, int32_t pid, int status)
+{
+	struct engine *engine = context;
+
+	launch_on_exited(engine->launch, index, pid, status);
+}
+
+static void on_terminate(void *context)
+{
+	struct engine *engine = context;
+
+	shutdown_begin(engine->shutdown, false, "the keeper was asked to end");
+}
+
+/* The options again; what can change while running does. */
+static void on_reload(void *context)
+{
+	struct engine *engine = context;
+	struct options options;
+	struct err err;
+
+	if (options_read(&options, engine->argc, engine->argv, &err) < 0) {
+		log_(LOG_ERROR, "configuration: %s; nothing was changed", err.message);
+		return;
+	}
+	log_set_level(options.log_level);
+	engine->options.allow_foreign_ns = options.allow_foreign_ns;
+	if (engine->options.idle_exit_ms != options.idle_exit_ms)
+		autoexit_set(engine->autoexit, options.idle_exit_ms);
+	engine->options.idle_exit_ms = options.idle_exit_ms;
+	log_(LOG_INFO, "configuration: read again");
+	options_finish(&options);
+}
+
+/* Nobody is left who reaps and signals: children run on, but nothing can be promised about them any more. */
+static void on_keeper_lost(void *context)
+{
+	struct engine *engine = context;
+
+	log_(LOG_ERROR, "the keeper is gone: its children run on unmanaged, and so this daemon ends");
+	engine->exit_status = EXIT_KEEPER_LOST;
+	loop_stop(engine->loop);
+}
+
+static const struct keeper_observer keeper_observer = {
+	.on_exited = on_exited,
+	.on_rescan = on_rescan,
+	.on_launcher_started = on_launcher_started,
+	.on_launcher_exited = on_launcher_exited,
+	.on_terminate = on_terminate,
+	.on_reload = on_reload,
+	.on_lost = on_keeper_lost,
+};
+
+static int launch_start(void *context, uint32_t index)
+{
+	struct engine *engine = context;
+
+	return keeper_start_launcher(engine->keeper, index);
+}
+
+static int32_t launch_pid(void *context, uint32_t slot)
+{
+	struct engine *engine = context;
+
+	return slots_pid(engine->slots, slot);
+}
+
+static struct journal_slot *launch_slot(void *context, uint32_t slot)
+{
+	struct engine *engine = context;
+
+	return slots_get(engine->slots, slot);
+}
+
+static const struct launch_host launch_host = {
+	.stuck_ms = LAUNCHER_STUCK_MS,
+	.start = launch_start,
+	.pid = launch_pid,
+	.slot = launch_slot,
+};
+
+static bool is_busy(void *context)
+{
+	struct engine *engine = context;
+
+	return control_clients(engine->control) > 0 || children_running(engine->children) > 0;
+}
+
+static void on_idle(void *context)
+{
+	struct engine *engine = context;
+
+	shutdown_begin(engine->shutdown, true, "no clients and no processes for the time of --idle-exit");
+}
+
+static const struct autoexit_host autoexit_host = {.busy = is_busy, .on_idle = on_idle};
+
+static void on_client_gone(void *context, struct peer *peer)
+{
+	struct engine *engine = context;
+
+	service_peer_gone(engine->service, peer);
+}
+
+static void on_client_count(void *context, size_t clients)
+{
+	struct engine *engine = context;
+
+	autoexit_touch(engine->autoexit);
+}
+
+static void on_client_refused(void *context, uid_t uid, pid_t pid, const struct method *method, const char *why)
+{
+	struct engine *engine = context;
+	const char *what = method ? method->name : "connect";
+
+	log_(LOG_WARNING, "socket: refused %s to uid %u, pid %d: %s", what, (unsigned)uid, (int)pid, why);
+	service_audit(engine->service, uid, pid, what, why);
+}
+
+/* Path, lock and socket: the keeper's, when an earlier engine had them, else new ones. */
+static int claim_instance(struct engine *engine, const struct own_fds *own, struct err *err)
+{
+	const char *named = engine->options.socket;
+	bool given = named || (getenv("SPAWND_SOCKET") && *getenv("SPAWND_SOCKET"));
+	int done;
+
+	engine->lock_fd = own->lock;
+	engine->socket_fd = own->socket;
+	done = named ? paths_check_length(named, err) : paths_socket(engine->socket_path, sizeof(engine->socket_path), err);
+	if (done < 0)
+		return done;
+	if (named)
+		strcpy(engine->socket_path, named);
+	if (engine->lock_fd < 0) {
+		done = instance_prepare(engine->socket_path, !given, err);
+		if (done < 0)
+			return done;
+		engine->lock_fd = instance_lock(engine->socket_path, keeper_pid(engine->keeper), err);
+		if (engine->lock_fd < 0)
+			return engine->lock_fd;
+		done = keeper_store_put(engine->keeper, STORE_LOCK, 0, 0, &engine->lock_fd, 1, err);
+		if (done < 0)
+			return done;
+	}
+	if (engine->socket_fd < 0) {
+		engine->socket_fd = instance_listen(engine->socket_path, err);
+		if (engine->socket_fd < 0)
+			return engine->socket_fd;
+		return keeper_store_put(engine->keeper, STORE_SOCKET, 0, 0, &engine->socket_fd, 1, err);
+	}
+	return 0;
+}
+
+/* Takes what the keeper has and claims the instance. */
+static int take_over(struct engine *engine, struct err *err)
+{
+	struct stored_list list;
+	struct own_fds own;
+	int done = keeper_welcome(engine->keeper, &list, err);
+
+	if (done < 0)
+		return done;
+	recover_own_fds(&list, &own);
+	if (own.journal < 0)
+		done = err_set(err, STATUS_INTERNAL, "the keeper has no journal");
+	else
+		engine->slots = slots_create(own.journal, keeper_restarts(engine->keeper) == 0, err);
+	fd_close(&own.journal); /* it is mapped */
+	if (engine->slots) {
+		engine->recover = recover_create(engine->loop, engine->keeper, engine->slots, &list);
+		done = claim_instance(engine, &own, err);
+	} else {
+		done = -EINVAL;
+		fd_close(&own.lock);
+		fd_close(&own.socket);
+	}
+	stored_list_finish(&list);
+	return done;
+}
+
+/* Everything that stands on the journal and the socket. */
+static int build(struct engine *engine, struct err *err)
+{
+	struct control_config control = {
+		.loop = engine->loop,
+		.socket = engine->socket_fd,
+		.clients_max = fds_clients_max(engine->fds_limit),
+		.allow_foreign_ns = &engine->options.allow_foreign_ns,
+		.stall_ms = STALL_MS,
+		.on_gone = on_client_gone,
+		.on_count = on_client_count,
+		.on_refused = on_client_refused,
+		.context = engine,
+	};
+	struct service_config service = {.loop = engine->loop, .host = &engine_service_host, .context = engine};
+
+	engine->shutdown = shutdown_create(engine);
+	engine->launch = launch_create(engine->loop, &launch_host, engine);
+	engine_fill_process_host(engine);
+	engine->children = children_create(&engine->process_host, err);
+	if (!engine->children)
+		return -EINVAL;
+	service.children = engine->children;
+	engine->service = service_create(&service);
+	control.methods = service_methods(engine->service);
+	engine->autoexit = autoexit_create(engine->loop, &autoexit_host, engine);
+	engine->control = control_create(&control);
+	degraded_probe(&engine->degraded, keeper_pid(engine->keeper), children_tree_method(engine->children), engine->fds_limit);
+	return 0;
+}
+
+/* Serves until the loop is stopped. */
+static void serve(struct engine *engine)
+{
+	keeper_start(engine->keeper);
+	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
+	on_rescan(engine); /* what ended while no engine was there */
+	keeper_ready(engine->keeper);
+	log_(LOG_INFO, "serving %s (keeper %d, restarts %u, %u descriptors)", engine->socket_path, (int)keeper_pid(engine->keeper),
+		keeper_restarts(engine->keeper), engine->fds_limit);
+	for (size_t i = 0; i < engine->degraded.count; i++)
+		log_(LOG_INFO, "degraded: %s", engine->degraded.items[i]);
+	loop_run(engine->loop);
+}
+
+static void stop_loop(void *arg)
+{
+	loop_stop(arg);
+}
+
+/* Lets what was put off to the end of the turn happen. */
+static void finish_turn(struct loop *loop)
+{
+	struct loop_defer *last = loop_defer_create(loop, stop_loop, loop);
+
+	loop_defer_trigger(last);
+	loop_run(loop);
+	loop_defer_destroy(last);
+}
+
+/* Takes everything down, in reverse order. */
+static void tear_down(struct engine *engine)
+{
+	control_destroy(engine->control);
+	finish_turn(engine->loop);
+	service_destroy(engine->service);
+	children_destroy(engine->children);
+	launch_destroy(engine->launch);
+	autoexit_destroy(engine->autoexit);
+	shutdown_destroy(engine->shutdown);
+	recover_destroy(engine->recover);
+	slots_destroy(engine->slots);
+	degraded_finish(&engine->degraded);
+	fd_close(&engine->socket_fd);
+	fd_close(&engine->lock_fd);
+	options_finish(&engine->options);
+}
+
+/* Says why nothing came of it, and has the keeper end with the same status. */
+static int give_up(struct engine *engine, const struct err *err, int status)
+{
+	log_flush();
+	fprintf(stderr, "spawnd: %s\n", err->message);
+	if (engine->keeper)
+		keeper_shut_down(engine->keeper, status);
+	return status;
+}
+
+/* The whole life, with the link and the loop there. */
+static int live(struct engine *engine)
+{
+	struct err err = {0};
+
+	if (options_read(&engine->options, engine->argc, engine->argv, &err) < 0)
+		return give_up(engine, &err, EXIT_USAGE);
+	log_set_level(engine->options.log_level);
+	if (take_over(engine, &err) < 0 || build(engine, &err) < 0)
+		return give_up(engine, &err, EXIT_FAILURE);
+	serve(engine);
+	if (engine->exit_status != EXIT_KEEPER_LOST) {
+		service_ending(engine->service);
+		control_close_all(engine->control, "the daemon ends");
+		instance_remove(engine->socket_path);
+		keeper_shut_down(engine->keeper, EXIT_SUCCESS);
+	}
+	return engine->exit_status;
+}
+
+int engine_run(int argc, char *const *argv, int link_fd)
+{
+	struct engine engine = {.argc = argc, .argv = argv, .socket_fd = -1, .lock_fd = -1, .started_ns = clock_boot_ns()};
+	struct err err = {0};
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	log_set_name("spawnd");
+	engine.fds_limit = fd_raise_limit();
+	engine.loop = loop_create();
+	if (!engine.loop) {
+		err_errno(&err, EMFILE, "epoll_create", NULL);
+		fd_close(&link_fd);
+		return give_up(&engine, &err, EXIT_FAILURE);
+	}
+	engine.keeper = keeper_create(engine.loop, link_fd, &keeper_observer, &engine);
+	status = live(&engine);
+	tear_down(&engine);
+	keeper_destroy(engine.keeper);
+	loop_destroy(engine.loop);
+	return status;
+}
