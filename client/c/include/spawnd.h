@@ -1,0 +1,343 @@
+/*
+ * libspawnd: programs that run under spawnd, from C.
+ *
+ * One `struct spawnd` is one connection to a daemon. It belongs to one thread at a time. Functions that are said to block
+ * wait for the daemon in poll(2) and run callbacks of other calls meanwhile; all others return at once. Inside a callback
+ * only functions that do not block may be called.
+ *
+ * Use it blocking (spawnd_start, spawnd_run, ...), or in an event loop: watch spawnd_fd() for spawnd_events() and call
+ * spawnd_dispatch() when it is ready; <spawnd_libevent.h> does that for a libevent base.
+ *
+ * Functions that can fail return 0 or a positive result, or -1 with *error filled (error may be NULL). Texts that they
+ * return belong to the object they come from. Times are nanoseconds since the epoch, durations milliseconds, sizes bytes.
+ */
+#ifndef SPAWND_H
+#define SPAWND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SPAWND_API __attribute__((visibility("default")))
+#else
+#define SPAWND_API
+#endif
+
+struct spawnd;         /* a connection */
+struct spawnd_spec;    /* what to start */
+struct spawnd_process; /* a stream to one process: spawned here, attached to, or its log */
+struct spawnd_info;    /* the record of a process, a copy */
+
+/* ---- errors ---- */
+
+/* google.rpc.Code, and what happens before a daemon can say one. */
+enum spawnd_status {
+	SPAWND_OK = 0,
+	SPAWND_CANCELLED = 1,
+	SPAWND_UNKNOWN = 2,
+	SPAWND_INVALID_ARGUMENT = 3,
+	SPAWND_DEADLINE_EXCEEDED = 4,
+	SPAWND_NOT_FOUND = 5,
+	SPAWND_ALREADY_EXISTS = 6,
+	SPAWND_PERMISSION_DENIED = 7,
+	SPAWND_RESOURCE_EXHAUSTED = 8,
+	SPAWND_FAILED_PRECONDITION = 9,
+	SPAWND_ABORTED = 10,
+	SPAWND_OUT_OF_RANGE = 11,
+	SPAWND_UNIMPLEMENTED = 12,
+	SPAWND_INTERNAL = 13,
+	SPAWND_UNAVAILABLE = 14, /* no daemon to reach, or the connection is lost */
+	SPAWND_DATA_LOSS = 15,
+};
+
+/* In the shape of Node's errors (node: Error.code, .errno, .syscall, .path). A plain value. */
+struct spawnd_error {
+	enum spawnd_status status;
+	int errnum;        /* errno, positive; 0 when it is not one of the kernel's */
+	char code[40];     /* "ENOENT", "ABORT_ERR"; "" when there is none */
+	char syscall[320]; /* "spawn foo" */
+	char path[4096];
+	char field[128];   /* of the request: "spec.argv[0]" */
+	char message[512]; /* one line, for people */
+};
+
+/* ---- connection ---- */
+
+enum {
+	SPAWND_NO_AUTOSTART = 1 << 0, /* fail with SPAWND_UNAVAILABLE instead of starting a daemon */
+	SPAWND_NO_CONTEXT = 1 << 1,   /* children do not get this process's directory, environment, umask and limits */
+};
+
+/*
+ * Connects. path NULL: SPAWND_SOCKET, else the system's or the user's own socket (docs/PROTOCOL.md). Starts the daemon when
+ * none runs: SPAWND_DAEMON, or `spawnd` beside this program, or in PATH; many clients at once start one. Blocks.
+ */
+SPAWND_API int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out, struct spawnd_error *error);
+/* Closes the connection. Streams that are still open end without a callback; on_disconnect decides about their processes. */
+SPAWND_API void spawnd_close(struct spawnd *client); /* NULL is fine */
+SPAWND_API const char *spawnd_socket(const struct spawnd *client);
+/* The path that spawnd_connect(NULL) would use. 0 or -1. */
+SPAWND_API int spawnd_default_socket(char *path, size_t size, struct spawnd_error *error);
+
+SPAWND_API int spawnd_fd(const struct spawnd *client);       /* for poll; stays the client's */
+SPAWND_API short spawnd_events(const struct spawnd *client); /* POLLIN, and POLLOUT while something waits to be sent */
+/* Reads, calls back, writes, never blocks. -1 when the connection is lost: every open stream has ended with that error. */
+SPAWND_API int spawnd_dispatch(struct spawnd *client, struct spawnd_error *error);
+/* Blocks until something was dispatched or timeout_ms has passed (-1: for ever). 1, 0 at the timeout, -1. */
+SPAWND_API int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct spawnd_error *error);
+
+/* ---- what to start (node: options of child_process.spawn) ---- */
+
+enum spawnd_stdio { SPAWND_PIPE = 1, SPAWND_NULL = 2, SPAWND_FILE = 3, SPAWND_FD = 4, SPAWND_PTY = 5, SPAWND_SAME = 6, SPAWND_NONE = 7 };
+enum spawnd_direction { SPAWND_DIRECTION_DEFAULT = 0, SPAWND_IN = 1, SPAWND_OUT = 2, SPAWND_BOTH = 3 };
+enum spawnd_file_mode { SPAWND_FILE_DEFAULT = 0, SPAWND_READ = 1, SPAWND_TRUNCATE = 2, SPAWND_APPEND = 3, SPAWND_READ_WRITE = 4 };
+enum spawnd_capture { SPAWND_CUT_TAIL = 0, SPAWND_CUT_HEAD = 1, SPAWND_KILL = 2 };
+enum spawnd_scope { SPAWND_SCOPE_DEFAULT = 0, SPAWND_CHILD = 1, SPAWND_GROUP = 2, SPAWND_TREE = 3 };
+enum spawnd_on_disconnect { SPAWND_DISCONNECT_DEFAULT = 0, SPAWND_DISCONNECT_STOP = 1, SPAWND_DISCONNECT_HANGUP = 2, SPAWND_DISCONNECT_KEEP = 3 };
+enum spawnd_on_shutdown { SPAWND_SHUTDOWN_DEFAULT = 0, SPAWND_SHUTDOWN_STOP = 1, SPAWND_SHUTDOWN_KEEP = 2 };
+enum spawnd_transport { SPAWND_TRANSPORT_DEFAULT = 0, SPAWND_KEPT = 1, SPAWND_DIRECT = 2, SPAWND_HANDOVER = 3 };
+
+#define SPAWND_UNLIMITED UINT64_MAX
+
+/* A program and its arguments, copied; argv ends with NULL. Nothing passes through a shell. The caller frees the spec. */
+SPAWND_API struct spawnd_spec *spawnd_spec_create(const char *const *argv);
+/* One line for `shell -c` (shell NULL: /bin/sh). */
+SPAWND_API struct spawnd_spec *spawnd_spec_create_shell(const char *line, const char *shell);
+SPAWND_API void spawnd_spec_free(struct spawnd_spec *spec); /* NULL is fine */
+
+/* All of these copy what they are given. What is wrong with a value is told by the call that starts the process. */
+SPAWND_API void spawnd_spec_set_name(struct spawnd_spec *spec, const char *name);
+SPAWND_API void spawnd_spec_add_label(struct spawnd_spec *spec, const char *key, const char *value);
+SPAWND_API void spawnd_spec_set_argv0(struct spawnd_spec *spec, const char *argv0);
+SPAWND_API void spawnd_spec_set_cwd(struct spawnd_spec *spec, const char *cwd); /* absolute */
+SPAWND_API void spawnd_spec_clear_env(struct spawnd_spec *spec);               /* start from an empty environment */
+SPAWND_API void spawnd_spec_set_env(struct spawnd_spec *spec, const char *assignment); /* "NAME=value" */
+SPAWND_API void spawnd_spec_unset_env(struct spawnd_spec *spec, const char *name);
+SPAWND_API void spawnd_spec_set_stdio(struct spawnd_spec *spec, unsigned slot, enum spawnd_stdio kind); /* PIPE, NULL, PTY, NONE */
+SPAWND_API void spawnd_spec_set_pipe(struct spawnd_spec *spec, unsigned slot, enum spawnd_direction direction);
+SPAWND_API void spawnd_spec_set_file(struct spawnd_spec *spec, unsigned slot, const char *path, enum spawnd_file_mode mode, int permissions /* -1: 0666 */);
+SPAWND_API void spawnd_spec_set_fd(struct spawnd_spec *spec, unsigned slot, int fd); /* borrowed until the spec is freed; sent along */
+SPAWND_API void spawnd_spec_set_same(struct spawnd_spec *spec, unsigned slot, unsigned as);
+SPAWND_API void spawnd_spec_set_capture(struct spawnd_spec *spec, unsigned slot, uint64_t limit, enum spawnd_capture policy);
+SPAWND_API void spawnd_spec_set_window(struct spawnd_spec *spec, unsigned rows, unsigned columns); /* of the PTY */
+SPAWND_API void spawnd_spec_set_uid(struct spawnd_spec *spec, uid_t uid);
+SPAWND_API void spawnd_spec_set_gid(struct spawnd_spec *spec, gid_t gid);
+SPAWND_API void spawnd_spec_set_groups(struct spawnd_spec *spec, const gid_t *groups, size_t count);
+SPAWND_API void spawnd_spec_set_umask(struct spawnd_spec *spec, mode_t mask);
+SPAWND_API void spawnd_spec_set_nice(struct spawnd_spec *spec, int nice);
+SPAWND_API void spawnd_spec_add_rlimit(struct spawnd_spec *spec, const char *name, uint64_t soft, uint64_t hard);
+SPAWND_API void spawnd_spec_set_no_new_privs(struct spawnd_spec *spec, bool on);
+SPAWND_API void spawnd_spec_set_timeout(struct spawnd_spec *spec, uint64_t timeout_ms); /* 0: none */
+SPAWND_API void spawnd_spec_set_kill_signal(struct spawnd_spec *spec, int signal);
+SPAWND_API void spawnd_spec_set_kill_scope(struct spawnd_spec *spec, enum spawnd_scope scope);
+SPAWND_API void spawnd_spec_set_no_tree(struct spawnd_spec *spec, bool on);
+SPAWND_API void spawnd_spec_set_grace(struct spawnd_spec *spec, uint64_t grace_ms);
+SPAWND_API void spawnd_spec_set_drain_timeout(struct spawnd_spec *spec, uint64_t drain_timeout_ms);
+SPAWND_API void spawnd_spec_set_retain(struct spawnd_spec *spec, uint64_t bytes);
+SPAWND_API void spawnd_spec_set_log_file(struct spawnd_spec *spec, const char *path, uint64_t max_bytes, unsigned keep);
+SPAWND_API void spawnd_spec_set_transport(struct spawnd_spec *spec, enum spawnd_transport transport);
+SPAWND_API void spawnd_spec_set_on_disconnect(struct spawnd_spec *spec, enum spawnd_on_disconnect what);
+SPAWND_API void spawnd_spec_set_on_shutdown(struct spawnd_spec *spec, enum spawnd_on_shutdown what);
+
+/* ---- how a process ended ---- */
+
+enum spawnd_reason {
+	SPAWND_EXITED = 1,
+	SPAWND_SIGNALED = 2,
+	SPAWND_TIMED_OUT = 3,
+	SPAWND_OOM = 4,
+	SPAWND_STOPPED = 5,
+	SPAWND_CAPTURE_LIMIT = 6,
+	SPAWND_SPAWN_FAILED = 7,
+	SPAWND_REASON_UNKNOWN = 8,
+};
+
+struct spawnd_slot_total {
+	unsigned slot;
+	uint64_t bytes;         /* in all: a reader that has [0, bytes) has everything */
+	uint64_t retained_from; /* what can still be read starts here */
+	bool complete;          /* the end of file was seen */
+};
+
+#define SPAWND_TOTALS 16
+
+/* A plain value. Exactly one of code and signal is not -1, or none when the status is not known. */
+struct spawnd_exit {
+	int code;
+	int signal;
+	bool core;
+	enum spawnd_reason reason;
+	int64_t exited_at_ns;
+	uint64_t user_us, system_us, max_rss_bytes;
+	bool drain_timed_out;
+	size_t total_count; /* output slots in all; totals holds the first SPAWND_TOTALS of them */
+	struct spawnd_slot_total totals[SPAWND_TOTALS];
+};
+
+/* ---- streams ---- */
+
+/*
+ * What happens to a process, in Node's order: spawned, output, exited, closed, then ended. Any may be NULL.
+ * spawnd_process_free may be called inside every one of them.
+ */
+struct spawnd_handlers {
+	/* It runs (or, for attach: these are the facts). fds: with SPAWND_HANDOVER the pipes of `slots`, now the caller's. */
+	void (*spawned)(void *context, struct spawnd_process *process, const unsigned *slots, const int *fds, size_t fd_count);
+	/* Bytes [offset, offset + size) of a slot; `data` only until the callback returns. Credit: see spawnd_process_manual. */
+	void (*output)(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size);
+	/* Bytes that a reader with SPAWND_DROP lost. */
+	void (*gap)(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, uint64_t size);
+	/* spawnd_process_write may take bytes again. */
+	void (*writable)(void *context, struct spawnd_process *process);
+	/* The child closed a slot it reads from; what is written to it is thrown away. */
+	void (*stdin_closed)(void *context, struct spawnd_process *process, unsigned slot);
+	void (*exited)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);
+	void (*closed)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);
+	/* Always the last. error NULL: all is well; else why: the spawn failed, it was cancelled, the connection is lost. */
+	void (*ended)(void *context, struct spawnd_process *process, const struct spawnd_error *error);
+};
+
+enum spawnd_reader { SPAWND_READER_DEFAULT = 0, SPAWND_BLOCK = 1, SPAWND_DROP = 2, SPAWND_NO_OUTPUT = 3 };
+
+/*
+ * Starts a process; the stream is the process (node: child_process.spawn). Does not block: a failure comes to `ended`, unless
+ * the connection is lost already. window: bytes of output under way at most; 0: 1 MiB. The caller frees the stream.
+ */
+SPAWND_API struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader, uint64_t window,
+	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+
+/* A process by id, or by name when id is 0. */
+struct spawnd_ref {
+	uint64_t id;
+	const char *name;
+};
+
+struct spawnd_offset {
+	unsigned slot;
+	uint64_t offset;
+};
+
+/* Joins a process: output from `from` on (slots not named: the next byte), or with `retained` all that is kept. */
+SPAWND_API struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window, bool retained,
+	const struct spawnd_offset *from, size_t from_count, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+
+struct spawnd_logs_options {
+	const unsigned *slots; /* NULL: all */
+	size_t slot_count;
+	int64_t since_ns;                 /* 0: all that is kept */
+	const struct spawnd_offset *from; /* instead of since_ns */
+	size_t from_count;
+	bool follow;
+};
+
+/* Output that is kept, and what comes with `follow`. */
+SPAWND_API struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_logs_options *options,
+	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+
+/* Leaves the stream without a callback. A spawned process then meets its on_disconnect only when the connection is closed. */
+SPAWND_API void spawnd_process_free(struct spawnd_process *process); /* NULL is fine */
+SPAWND_API uint64_t spawnd_process_id(const struct spawnd_process *process); /* 0 before `spawned` */
+SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
+/*
+ * Credit by hand: without it output counts as taken when the callback returns; with it, when spawnd_process_taken says so,
+ * and not more than the window is ever under way. A reader that takes nothing holds the child back (SPAWND_BLOCK).
+ */
+SPAWND_API void spawnd_process_manual(struct spawnd_process *process);
+SPAWND_API void spawnd_process_taken(struct spawnd_process *process, size_t size);
+/* Queues bytes for a slot the child reads: as many as the window takes now, perhaps 0; then wait for `writable`. -1: the stream has ended. */
+SPAWND_API ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size);
+SPAWND_API void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot); /* after what was written */
+SPAWND_API void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope);
+SPAWND_API void spawnd_process_resize(struct spawnd_process *process, unsigned rows, unsigned columns);
+/* Ends the call with SPAWND_CANCELLED; a process that was spawned on it is stopped (node: AbortSignal). */
+SPAWND_API void spawnd_process_cancel(struct spawnd_process *process);
+
+/* ---- blocking ---- */
+
+struct spawnd_result {
+	uint64_t id;
+	struct spawnd_exit exit;
+	char *out, *err; /* with a NUL after the last byte */
+	size_t out_size, err_size;
+	uint64_t out_cut, err_cut; /* bytes that the capture limit left out */
+};
+
+/*
+ * Runs to the end and collects stdout and stderr (node: execFile, exec, spawnSync). input may be NULL: stdin is /dev/null.
+ * Without spawnd_spec_set_capture the first MiB of each is kept. spawnd_result_clear frees what it holds. Blocks.
+ */
+SPAWND_API int spawnd_run(struct spawnd *client, const struct spawnd_spec *spec, const void *input, size_t input_size, struct spawnd_result *result_out,
+	struct spawnd_error *error);
+SPAWND_API void spawnd_result_clear(struct spawnd_result *result);
+
+/* What Signal and Stop did. spawnd_kill_clear frees the lists. */
+struct spawnd_kill {
+	pid_t *ended, *survived;
+	size_t ended_count, survived_count;
+	char method[16]; /* "signal", "cgroup", "freezer", "sweep" */
+	bool complete;   /* nothing of the scope can have escaped */
+};
+
+SPAWND_API void spawnd_kill_clear(struct spawnd_kill *kill);
+
+/* Starts a process and leaves it running. key (may be NULL): the same key within 10 minutes names the same process. Blocks. */
+SPAWND_API int spawnd_start(struct spawnd *client, const struct spawnd_spec *spec, const char *key, struct spawnd_info **info_out, struct spawnd_error *error);
+/* Until it has exited (or, with `closed`, until its output is complete). timeout_ms 0: for ever; SPAWND_DEADLINE_EXCEEDED after it. Blocks. */
+SPAWND_API int spawnd_wait(struct spawnd *client, struct spawnd_ref ref, bool closed, uint64_t timeout_ms, struct spawnd_info **info_out, struct spawnd_error *error);
+/* kill_out may be NULL. Block. */
+SPAWND_API int spawnd_signal(struct spawnd *client, struct spawnd_ref ref, int signal, enum spawnd_scope scope, struct spawnd_kill *kill_out, struct spawnd_error *error);
+/* grace_ms -1: the spec's; signal 0: the spec's. */
+SPAWND_API int spawnd_stop(struct spawnd *client, struct spawnd_ref ref, int64_t grace_ms, int signal, struct spawnd_kill *kill_out, struct spawnd_error *error);
+SPAWND_API int spawnd_resize(struct spawnd *client, struct spawnd_ref ref, unsigned rows, unsigned columns, struct spawnd_error *error);
+SPAWND_API int spawnd_close_stdin(struct spawnd *client, struct spawnd_ref ref, unsigned slot, struct spawnd_error *error);
+SPAWND_API int spawnd_set_on_disconnect(struct spawnd *client, struct spawnd_ref ref, enum spawnd_on_disconnect what, struct spawnd_error *error);
+SPAWND_API int spawnd_remove(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error);
+SPAWND_API int spawnd_get(struct spawnd *client, struct spawnd_ref ref, struct spawnd_info **info_out, struct spawnd_error *error);
+
+/* Every process, by id; `all`: ended ones too. The array and each record are the caller's (spawnd_infos_free). Returns their number. Blocks. */
+SPAWND_API ssize_t spawnd_list(struct spawnd *client, bool all, struct spawnd_info ***infos_out, struct spawnd_error *error);
+SPAWND_API void spawnd_infos_free(struct spawnd_info **infos, size_t count);
+
+/* Writes all to a process of somebody else's stream; eof closes the slot after it. Blocks until the kernel has it. */
+SPAWND_API int spawnd_write(struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
+
+SPAWND_API int spawnd_ping(struct spawnd *client, struct spawnd_error *error);
+/* The text is the caller's to free. */
+SPAWND_API int spawnd_version(struct spawnd *client, char **version_out, struct spawnd_error *error);
+SPAWND_API int spawnd_metrics(struct spawnd *client, char **text_out, struct spawnd_error *error);
+SPAWND_API int spawnd_set_log_level(struct spawnd *client, const char *level, struct spawnd_error *error);
+/* keep: leave every process running. */
+SPAWND_API int spawnd_shutdown(struct spawnd *client, bool keep, struct spawnd_error *error);
+
+struct spawnd_stats {
+	int keeper_pid, engine_pid;
+	unsigned engine_restarts, processes, kept, clients, fds, fds_limit;
+	uint64_t rss_bytes, keeper_rss_bytes, spawned_total, output_bytes_total, buffered_bytes;
+};
+
+SPAWND_API int spawnd_get_stats(struct spawnd *client, struct spawnd_stats *stats_out, struct spawnd_error *error);
+
+/* ---- records ---- */
+
+enum spawnd_state { SPAWND_STARTING = 1, SPAWND_RUNNING = 2, SPAWND_STOPPING = 3, SPAWND_BACKOFF = 4, SPAWND_STATE_EXITED = 5, SPAWND_FAILED = 6 };
+
+SPAWND_API void spawnd_info_free(struct spawnd_info *info); /* NULL is fine */
+SPAWND_API uint64_t spawnd_info_id(const struct spawnd_info *info);
+SPAWND_API const char *spawnd_info_name(const struct spawnd_info *info); /* "" when it has none */
+SPAWND_API pid_t spawnd_info_pid(const struct spawnd_info *info);
+SPAWND_API enum spawnd_state spawnd_info_state(const struct spawnd_info *info);
+SPAWND_API int64_t spawnd_info_started_at_ns(const struct spawnd_info *info);
+/* false while it runs. */
+SPAWND_API bool spawnd_info_exit(const struct spawnd_info *info, struct spawnd_exit *exit_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
