@@ -30,13 +30,16 @@ struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err)
 void logfile_destroy(struct logfile *logfile); /* NULL is fine */
 
 /* Appends bytes of a slot that begin at `offset` of that slot. What is not written is counted and missing from the file. */
-void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, const struct iovec *iov, size_t iov_count);
+void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, int64_t time_ns, const struct iovec *iov, size_t iov_count);
 
 /*
  * Reads bytes of a slot at `offset`: returns how many (at most size), 0 when none of them are in the files; then
  * *next_out is the first offset after it that is (UINT64_MAX: none).
  */
-size_t logfile_read(struct logfile *logfile, uint32_t slot, uint64_t offset, void *bytes, size_t size, uint64_t *next_out);
+size_t logfile_read(
+	struct logfile *logfile, uint32_t slot, uint64_t offset, void *bytes, size_t size, int64_t *time_out, uint64_t *next_out);
+/* The first offset that was read at or after a time; false: none that the files have. */
+bool logfile_find_time(const struct logfile *logfile, uint32_t slot, int64_t since_ns, uint64_t *offset_out);
 /* The oldest offset from which the files have every byte of the slot up to the last one written. */
 uint64_t logfile_from(const struct logfile *logfile, uint32_t slot);
 uint64_t logfile_lost(const struct logfile *logfile); /* bytes that could not be written */

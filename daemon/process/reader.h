@@ -26,11 +26,17 @@ enum reader_result { READER_NOTHING, READER_DATA, READER_PIPE, READER_GAP, READE
 struct chunk {
 	uint32_t slot;
 	uint64_t offset;
-	int64_t time_ns;     /* when its first byte was read */
-	size_t length;       /* DATA, PIPE: bytes; at most the limit asked for and 256 KiB */
-	struct iovec iov[2]; /* DATA: where they are, until reader_take */
+	int64_t time_ns; /* when its first byte was read */
+	size_t length;   /* DATA, PIPE: bytes; at most the limit asked for and 256 KiB */
+	/* DATA: where they are, until reader_take; of a DROP reader only until control returns to the loop */
+	struct iovec iov[2];
 	size_t iov_count;
-	int pipe_fd;  /* PIPE: they are in this pipe (borrowed): move exactly `length` of them out, then reader_take */
+	/*
+	 * PIPE: they are in this pipe (borrowed): move exactly `length` of them out, then reader_take. Whoever takes before all
+	 * are out must hold a duplicate of the pipe and move the rest by it. What is not taken when the reader is destroyed and
+	 * still in the pipe goes back to the log.
+	 */
+	int pipe_fd;  /* -1: not PIPE */
 	uint64_t gap; /* GAP: bytes that this reader lost at offset */
 };
 
