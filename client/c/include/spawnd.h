@@ -99,7 +99,12 @@ enum spawnd_direction { SPAWND_DIRECTION_DEFAULT = 0, SPAWND_IN = 1, SPAWND_OUT 
 enum spawnd_file_mode { SPAWND_FILE_DEFAULT = 0, SPAWND_READ = 1, SPAWND_TRUNCATE = 2, SPAWND_APPEND = 3, SPAWND_READ_WRITE = 4 };
 enum spawnd_capture { SPAWND_CUT_TAIL = 0, SPAWND_CUT_HEAD = 1, SPAWND_KILL = 2 };
 enum spawnd_scope { SPAWND_SCOPE_DEFAULT = 0, SPAWND_CHILD = 1, SPAWND_GROUP = 2, SPAWND_TREE = 3 };
-enum spawnd_on_disconnect { SPAWND_DISCONNECT_DEFAULT = 0, SPAWND_DISCONNECT_STOP = 1, SPAWND_DISCONNECT_HANGUP = 2, SPAWND_DISCONNECT_KEEP = 3 };
+enum spawnd_on_disconnect {
+	SPAWND_DISCONNECT_DEFAULT = 0,
+	SPAWND_DISCONNECT_STOP = 1,
+	SPAWND_DISCONNECT_HANGUP = 2,
+	SPAWND_DISCONNECT_KEEP = 3
+};
 enum spawnd_on_shutdown { SPAWND_SHUTDOWN_DEFAULT = 0, SPAWND_SHUTDOWN_STOP = 1, SPAWND_SHUTDOWN_KEEP = 2 };
 enum spawnd_transport { SPAWND_TRANSPORT_DEFAULT = 0, SPAWND_KEPT = 1, SPAWND_DIRECT = 2, SPAWND_HANDOVER = 3 };
 
@@ -115,13 +120,14 @@ SPAWND_API void spawnd_spec_free(struct spawnd_spec *spec); /* NULL is fine */
 SPAWND_API void spawnd_spec_set_name(struct spawnd_spec *spec, const char *name);
 SPAWND_API void spawnd_spec_add_label(struct spawnd_spec *spec, const char *key, const char *value);
 SPAWND_API void spawnd_spec_set_argv0(struct spawnd_spec *spec, const char *argv0);
-SPAWND_API void spawnd_spec_set_cwd(struct spawnd_spec *spec, const char *cwd); /* absolute */
-SPAWND_API void spawnd_spec_clear_env(struct spawnd_spec *spec);               /* start from an empty environment */
+SPAWND_API void spawnd_spec_set_cwd(struct spawnd_spec *spec, const char *cwd);        /* absolute */
+SPAWND_API void spawnd_spec_clear_env(struct spawnd_spec *spec);                       /* start from an empty environment */
 SPAWND_API void spawnd_spec_set_env(struct spawnd_spec *spec, const char *assignment); /* "NAME=value" */
 SPAWND_API void spawnd_spec_unset_env(struct spawnd_spec *spec, const char *name);
 SPAWND_API void spawnd_spec_set_stdio(struct spawnd_spec *spec, unsigned slot, enum spawnd_stdio kind); /* PIPE, NULL, PTY, NONE */
 SPAWND_API void spawnd_spec_set_pipe(struct spawnd_spec *spec, unsigned slot, enum spawnd_direction direction);
-SPAWND_API void spawnd_spec_set_file(struct spawnd_spec *spec, unsigned slot, const char *path, enum spawnd_file_mode mode, int permissions /* -1: 0666 */);
+SPAWND_API void spawnd_spec_set_file(
+	struct spawnd_spec *spec, unsigned slot, const char *path, enum spawnd_file_mode mode, int permissions /* -1: 0666 */);
 SPAWND_API void spawnd_spec_set_fd(struct spawnd_spec *spec, unsigned slot, int fd); /* borrowed until the spec is freed; sent along */
 SPAWND_API void spawnd_spec_set_same(struct spawnd_spec *spec, unsigned slot, unsigned as);
 SPAWND_API void spawnd_spec_set_capture(struct spawnd_spec *spec, unsigned slot, uint64_t limit, enum spawnd_capture policy);
@@ -209,8 +215,8 @@ enum spawnd_reader { SPAWND_READER_DEFAULT = 0, SPAWND_BLOCK = 1, SPAWND_DROP = 
  * Starts a process; the stream is the process (node: child_process.spawn). Does not block: a failure comes to `ended`, unless
  * the connection is lost already. window: bytes of output under way at most; 0: 1 MiB. The caller frees the stream.
  */
-SPAWND_API struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader, uint64_t window,
-	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader,
+	uint64_t window, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
 
 /* A process by id, or by name when id is 0. */
 struct spawnd_ref {
@@ -224,8 +230,9 @@ struct spawnd_offset {
 };
 
 /* Joins a process: output from `from` on (slots not named: the next byte), or with `retained` all that is kept. */
-SPAWND_API struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window, bool retained,
-	const struct spawnd_offset *from, size_t from_count, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window,
+	bool retained, const struct spawnd_offset *from, size_t from_count, const struct spawnd_handlers *handlers, void *context,
+	struct spawnd_error *error);
 
 struct spawnd_logs_options {
 	const unsigned *slots; /* NULL: all */
@@ -241,7 +248,7 @@ SPAWND_API struct spawnd_process *spawnd_logs(struct spawnd *client, struct spaw
 	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
 
 /* Leaves the stream without a callback. A spawned process then meets its on_disconnect only when the connection is closed. */
-SPAWND_API void spawnd_process_free(struct spawnd_process *process); /* NULL is fine */
+SPAWND_API void spawnd_process_free(struct spawnd_process *process);         /* NULL is fine */
 SPAWND_API uint64_t spawnd_process_id(const struct spawnd_process *process); /* 0 before `spawned` */
 SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
 /*
@@ -250,7 +257,8 @@ SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
  */
 SPAWND_API void spawnd_process_manual(struct spawnd_process *process);
 SPAWND_API void spawnd_process_taken(struct spawnd_process *process, size_t size);
-/* Queues bytes for a slot the child reads: as many as the window takes now, perhaps 0; then wait for `writable`. -1: the stream has ended. */
+/* Queues bytes for a slot the child reads: as many as the window takes now, perhaps 0; then wait for `writable`. -1: the stream has ended.
+ */
 SPAWND_API ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size);
 SPAWND_API void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot); /* after what was written */
 SPAWND_API void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope);
@@ -272,8 +280,8 @@ struct spawnd_result {
  * Runs to the end and collects stdout and stderr (node: execFile, exec, spawnSync). input may be NULL: stdin is /dev/null.
  * Without spawnd_spec_set_capture the first MiB of each is kept. spawnd_result_clear frees what it holds. Blocks.
  */
-SPAWND_API int spawnd_run(struct spawnd *client, const struct spawnd_spec *spec, const void *input, size_t input_size, struct spawnd_result *result_out,
-	struct spawnd_error *error);
+SPAWND_API int spawnd_run(struct spawnd *client, const struct spawnd_spec *spec, const void *input, size_t input_size,
+	struct spawnd_result *result_out, struct spawnd_error *error);
 SPAWND_API void spawnd_result_clear(struct spawnd_result *result);
 
 /* What Signal and Stop did. spawnd_kill_clear frees the lists. */
@@ -287,25 +295,33 @@ struct spawnd_kill {
 SPAWND_API void spawnd_kill_clear(struct spawnd_kill *kill);
 
 /* Starts a process and leaves it running. key (may be NULL): the same key within 10 minutes names the same process. Blocks. */
-SPAWND_API int spawnd_start(struct spawnd *client, const struct spawnd_spec *spec, const char *key, struct spawnd_info **info_out, struct spawnd_error *error);
-/* Until it has exited (or, with `closed`, until its output is complete). timeout_ms 0: for ever; SPAWND_DEADLINE_EXCEEDED after it. Blocks. */
-SPAWND_API int spawnd_wait(struct spawnd *client, struct spawnd_ref ref, bool closed, uint64_t timeout_ms, struct spawnd_info **info_out, struct spawnd_error *error);
+SPAWND_API int spawnd_start(
+	struct spawnd *client, const struct spawnd_spec *spec, const char *key, struct spawnd_info **info_out, struct spawnd_error *error);
+/* Until it has exited (or, with `closed`, until its output is complete). timeout_ms 0: for ever; SPAWND_DEADLINE_EXCEEDED after it. Blocks.
+ */
+SPAWND_API int spawnd_wait(struct spawnd *client, struct spawnd_ref ref, bool closed, uint64_t timeout_ms, struct spawnd_info **info_out,
+	struct spawnd_error *error);
 /* kill_out may be NULL. Block. */
-SPAWND_API int spawnd_signal(struct spawnd *client, struct spawnd_ref ref, int signal, enum spawnd_scope scope, struct spawnd_kill *kill_out, struct spawnd_error *error);
+SPAWND_API int spawnd_signal(struct spawnd *client, struct spawnd_ref ref, int signal, enum spawnd_scope scope,
+	struct spawnd_kill *kill_out, struct spawnd_error *error);
 /* grace_ms -1: the spec's; signal 0: the spec's. */
-SPAWND_API int spawnd_stop(struct spawnd *client, struct spawnd_ref ref, int64_t grace_ms, int signal, struct spawnd_kill *kill_out, struct spawnd_error *error);
+SPAWND_API int spawnd_stop(struct spawnd *client, struct spawnd_ref ref, int64_t grace_ms, int signal, struct spawnd_kill *kill_out,
+	struct spawnd_error *error);
 SPAWND_API int spawnd_resize(struct spawnd *client, struct spawnd_ref ref, unsigned rows, unsigned columns, struct spawnd_error *error);
 SPAWND_API int spawnd_close_stdin(struct spawnd *client, struct spawnd_ref ref, unsigned slot, struct spawnd_error *error);
-SPAWND_API int spawnd_set_on_disconnect(struct spawnd *client, struct spawnd_ref ref, enum spawnd_on_disconnect what, struct spawnd_error *error);
+SPAWND_API int spawnd_set_on_disconnect(
+	struct spawnd *client, struct spawnd_ref ref, enum spawnd_on_disconnect what, struct spawnd_error *error);
 SPAWND_API int spawnd_remove(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error);
 SPAWND_API int spawnd_get(struct spawnd *client, struct spawnd_ref ref, struct spawnd_info **info_out, struct spawnd_error *error);
 
-/* Every process, by id; `all`: ended ones too. The array and each record are the caller's (spawnd_infos_free). Returns their number. Blocks. */
+/* Every process, by id; `all`: ended ones too. The array and each record are the caller's (spawnd_infos_free). Returns their number.
+ * Blocks. */
 SPAWND_API ssize_t spawnd_list(struct spawnd *client, bool all, struct spawnd_info ***infos_out, struct spawnd_error *error);
 SPAWND_API void spawnd_infos_free(struct spawnd_info **infos, size_t count);
 
 /* Writes all to a process of somebody else's stream; eof closes the slot after it. Blocks until the kernel has it. */
-SPAWND_API int spawnd_write(struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
+SPAWND_API int spawnd_write(
+	struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
 
 SPAWND_API int spawnd_ping(struct spawnd *client, struct spawnd_error *error);
 /* The text is the caller's to free. */
@@ -325,7 +341,14 @@ SPAWND_API int spawnd_get_stats(struct spawnd *client, struct spawnd_stats *stat
 
 /* ---- records ---- */
 
-enum spawnd_state { SPAWND_STARTING = 1, SPAWND_RUNNING = 2, SPAWND_STOPPING = 3, SPAWND_BACKOFF = 4, SPAWND_STATE_EXITED = 5, SPAWND_FAILED = 6 };
+enum spawnd_state {
+	SPAWND_STARTING = 1,
+	SPAWND_RUNNING = 2,
+	SPAWND_STOPPING = 3,
+	SPAWND_BACKOFF = 4,
+	SPAWND_STATE_EXITED = 5,
+	SPAWND_FAILED = 6
+};
 
 SPAWND_API void spawnd_info_free(struct spawnd_info *info); /* NULL is fine */
 SPAWND_API uint64_t spawnd_info_id(const struct spawnd_info *info);

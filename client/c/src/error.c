@@ -1,0 +1,100 @@
+/* Errors of libspawnd: from a status of the daemon, from the system, from its own checks. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "internal.h"
+#include "spawnd/v1/common.pb-c.h"
+#include "ttrpc.pb-c.h"
+
+int error_set(struct spawnd_error *error, enum spawnd_status status, const char *format, ...)
+{
+	va_list args;
+
+	if (!error)
+		return -1;
+	memset(error, 0, sizeof(*error));
+	error->status = status;
+	va_start(args, format);
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return -1;
+}
+
+int error_errno(struct spawnd_error *error, enum spawnd_status status, int errnum, const char *syscall, const char *path)
+{
+	error_set(error, status, "%s%s%.400s: %s", syscall, path ? " " : "", path ? path : "", strerror(errnum));
+	if (!error)
+		return -1;
+	error->errnum = errnum;
+	snprintf(error->code, sizeof(error->code), "%s", err_name(errnum));
+	snprintf(error->syscall, sizeof(error->syscall), "%s", syscall);
+	if (path)
+		snprintf(error->path, sizeof(error->path), "%s", path);
+	return -1;
+}
+
+void error_of_err(struct spawnd_error *error, const struct err *err)
+{
+	if (!error)
+		return;
+	memset(error, 0, sizeof(*error));
+	error->status = (enum spawnd_status)err->status;
+	error->errnum = err->errnum;
+	snprintf(error->code, sizeof(error->code), "%s", err->code);
+	snprintf(error->syscall, sizeof(error->syscall), "%s", err->syscall);
+	snprintf(error->path, sizeof(error->path), "%s", err->path);
+	snprintf(error->field, sizeof(error->field), "%s", err->field);
+	snprintf(error->message, sizeof(error->message), "%s", err->message);
+}
+
+/* Copies what the one detail says. */
+static void copy_detail(struct spawnd_error *error, const Ttrpc__Any *any)
+{
+	Spawnd__V1__ErrorDetail *detail;
+	size_t size;
+
+	if (strcmp(any->type_url, "type.googleapis.com/spawnd.v1.ErrorDetail") != 0)
+		return;
+	detail = spawnd__v1__error_detail__unpack(NULL, any->value.len, any->value.data);
+	if (!detail)
+		return;
+	error->errnum = detail->errnum;
+	snprintf(error->code, sizeof(error->code), "%s", detail->code);
+	snprintf(error->syscall, sizeof(error->syscall), "%s", detail->syscall);
+	snprintf(error->field, sizeof(error->field), "%s", detail->field);
+	size = detail->path.len < sizeof(error->path) - 1 ? detail->path.len : sizeof(error->path) - 1;
+	if (size)
+		memcpy(error->path, detail->path.data, size);
+	error->path[size] = 0;
+	spawnd__v1__error_detail__free_unpacked(detail, NULL);
+}
+
+/* The payload of a good Response, found in place: it is field 2 and comes after an empty status. */
+static bool find_payload(
+	const Ttrpc__Response *response, const uint8_t *bytes, size_t size, const uint8_t **reply_out, size_t *reply_size_out)
+{
+	*reply_size_out = response->payload.len;
+	*reply_out = bytes + size - response->payload.len;
+	return true;
+}
+
+bool error_of_response(const uint8_t *bytes, size_t size, struct spawnd_error *error, const uint8_t **reply_out, size_t *reply_size_out)
+{
+	Ttrpc__Response *response = ttrpc__response__unpack(NULL, size, bytes);
+	bool failed = true;
+
+	if (!response) {
+		error_set(error, SPAWND_INTERNAL, "the daemon's answer cannot be decoded");
+	} else if (response->status && response->status->code) {
+		error_set(error, (enum spawnd_status)response->status->code, "%s", response->status->message);
+		if (response->status->n_details)
+			copy_detail(error, response->status->details[0]);
+	} else {
+		failed = !find_payload(response, bytes, size, reply_out, reply_size_out);
+	}
+	if (response)
+		ttrpc__response__free_unpacked(response, NULL);
+	return failed;
+}

@@ -1,0 +1,125 @@
+/* Opening the session: what this process has, its children shall have. */
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "internal.h"
+#include "spawnd/v1/admin.pb-c.h"
+
+#define PROTOCOL 1
+#define KEY_SIZE 16
+
+extern char **environ;
+
+static const struct {
+	const char *name;
+	int resource;
+} resources[] = {
+	{"core", RLIMIT_CORE},
+	{"data", RLIMIT_DATA},
+	{"fsize", RLIMIT_FSIZE},
+	{"memlock", RLIMIT_MEMLOCK},
+	{"nofile", RLIMIT_NOFILE},
+	{"nproc", RLIMIT_NPROC},
+	{"rss", RLIMIT_RSS},
+	{"stack", RLIMIT_STACK},
+	{"cpu", RLIMIT_CPU},
+	{"as", RLIMIT_AS},
+	{"locks", RLIMIT_LOCKS},
+	{"sigpending", RLIMIT_SIGPENDING},
+	{"msgqueue", RLIMIT_MSGQUEUE},
+	{"nice", RLIMIT_NICE},
+	{"rtprio", RLIMIT_RTPRIO},
+	{"rttime", RLIMIT_RTTIME},
+};
+
+struct context {
+	Spawnd__V1__ClientContext message;
+	char cwd[PATH_MAX];
+	ProtobufCBinaryData *env;
+	Spawnd__V1__Rlimit rlimits[array_size(resources)], *rlimit_list[array_size(resources)];
+};
+
+/* The umask: there is no way to read it but to change it and back. */
+static mode_t read_umask(void)
+{
+	mode_t mask = umask(022);
+
+	umask(mask);
+	return mask;
+}
+
+static void fill_rlimits(struct context *context)
+{
+	for (size_t i = 0; i < array_size(resources); i++) {
+		struct rlimit limit;
+
+		if (getrlimit((__rlimit_resource_t)resources[i].resource, &limit) < 0)
+			continue;
+		spawnd__v1__rlimit__init(&context->rlimits[i]);
+		context->rlimits[i].name = (char *)resources[i].name;
+		context->rlimits[i].soft = limit.rlim_cur;
+		context->rlimits[i].hard = limit.rlim_max;
+		context->rlimit_list[context->message.n_rlimits++] = &context->rlimits[i];
+	}
+	context->message.rlimits = context->rlimit_list;
+}
+
+/* Only entries that are assignments: anything else would be refused. */
+static void fill_env(struct context *context)
+{
+	size_t count = 0;
+
+	for (char **at = environ; at && *at; at++)
+		count++;
+	context->env = mem_alloc(count * sizeof(*context->env));
+	for (char **at = environ; at && *at; at++) {
+		const char *sign = strchr(*at, '=');
+
+		if (sign && sign != *at)
+			context->env[context->message.n_env++] = (ProtobufCBinaryData){.len = strlen(*at), .data = (uint8_t *)*at};
+	}
+	context->message.env = context->env;
+}
+
+static void fill_context(struct context *context)
+{
+	spawnd__v1__client_context__init(&context->message);
+	if (getcwd(context->cwd, sizeof(context->cwd)) && context->cwd[0] == '/')
+		context->message.cwd = (ProtobufCBinaryData){.len = strlen(context->cwd), .data = (uint8_t *)context->cwd};
+	context->message._umask_case = SPAWND__V1__CLIENT_CONTEXT___UMASK_UMASK;
+	context->message.umask = read_umask();
+	fill_env(context);
+	fill_rlimits(context);
+}
+
+int hello(struct spawnd *client, unsigned flags, struct spawnd_error *error)
+{
+	Spawnd__V1__HelloRequest request = SPAWND__V1__HELLO_REQUEST__INIT;
+	struct context context = {.env = NULL};
+	char *features[] = {(char *)"fd_passing"};
+	uint8_t key[KEY_SIZE];
+	ProtobufCMessage *reply;
+	int done;
+
+	request.client = (char *)"libspawnd " SPAWND_VERSION;
+	request.version = PROTOCOL;
+	request.features = features;
+	request.n_features = 1;
+	if (getrandom(key, sizeof(key), 0) == (ssize_t)sizeof(key))
+		request.session_key = (ProtobufCBinaryData){.len = sizeof(key), .data = key};
+	if (!(flags & SPAWND_NO_CONTEXT)) {
+		fill_context(&context);
+		request.context = &context.message;
+	}
+	done = unary_call(client, "spawnd.v1.Admin", "Hello", &request.base, &spawnd__v1__hello_reply__descriptor, &reply, error);
+	free(context.env);
+	if (!done)
+		protobuf_c_message_free_unpacked(reply, NULL);
+	return done;
+}

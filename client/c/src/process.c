@@ -1,0 +1,402 @@
+/*
+ * The stream to a process: Spawn, Attach and Logs are three ways in, and speak alike afterwards. Credit is given back in
+ * portions, a quarter of the window or a quarter of the messages at a time.
+ */
+#include "base/mem.h"
+#include "internal.h"
+
+#define STDIN_WINDOW (1u << 20)
+#define CHUNK (256u << 10)
+#define WINDOW (1u << 20)
+#define WINDOW_MESSAGES 64u
+
+enum way { WAY_SPAWN, WAY_ATTACH, WAY_LOGS };
+
+struct spawnd_process {
+	struct stream *stream; /* NULL: it has ended */
+	enum way way;
+	struct spawnd_handlers handlers;
+	void *context;
+	uint64_t id;
+	pid_t pid;
+	uint64_t window;
+	bool manual;
+	uint64_t taken_bytes; /* to be granted again */
+	uint32_t taken_messages;
+	uint64_t stdin_room;
+	bool stdin_blocked; /* write took less than it was given */
+	bool *freed;        /* told when it is freed inside a callback */
+};
+
+/* ---- saying ---- */
+
+/* Wraps a control message as this stream's way wants it. */
+static void send_control(struct spawnd_process *process, Spawnd__V1__ProcessControl *control)
+{
+	Spawnd__V1__SpawnRequest spawn = SPAWND__V1__SPAWN_REQUEST__INIT;
+	Spawnd__V1__AttachRequest attach = SPAWND__V1__ATTACH_REQUEST__INIT;
+
+	if (!process->stream)
+		return;
+	if (process->way == WAY_SPAWN) {
+		spawn.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_CONTROL;
+		spawn.control = control;
+		stream_send(process->stream, &spawn.base);
+	} else if (process->way == WAY_ATTACH) {
+		attach.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_CONTROL;
+		attach.control = control;
+		stream_send(process->stream, &attach.base);
+	}
+}
+
+/* Grants what was taken. */
+static void send_grant(struct spawnd_process *process)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__LogsRequest logs = SPAWND__V1__LOGS_REQUEST__INIT;
+	Spawnd__V1__Grant grant = SPAWND__V1__GRANT__INIT;
+
+	grant.bytes = process->taken_bytes;
+	grant.messages = process->taken_messages;
+	process->taken_bytes = 0;
+	process->taken_messages = 0;
+	if (process->way == WAY_LOGS) {
+		logs.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_GRANT;
+		logs.grant = &grant;
+		if (process->stream)
+			stream_send(process->stream, &logs.base);
+		return;
+	}
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT;
+	control.grant = &grant;
+	send_control(process, &control);
+}
+
+/* Counts what was taken and grants it again once it is worth a message. */
+static void count_taken(struct spawnd_process *process, uint64_t bytes, uint32_t messages)
+{
+	process->taken_bytes += bytes;
+	process->taken_messages += messages;
+	if (process->taken_bytes >= process->window / 4 || process->taken_messages >= WINDOW_MESSAGES / 4)
+		send_grant(process);
+}
+
+void spawnd_process_manual(struct spawnd_process *process)
+{
+	process->manual = true;
+}
+
+void spawnd_process_taken(struct spawnd_process *process, size_t size)
+{
+	count_taken(process, size, 0);
+}
+
+ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__StdinData stdin_data = SPAWND__V1__STDIN_DATA__INIT;
+	size_t taken = 0;
+
+	if (!process->stream)
+		return -1;
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN;
+	control.stdin = &stdin_data;
+	stdin_data.slot = slot;
+	while (taken < size && process->stdin_room) {
+		size_t piece = size - taken < CHUNK ? size - taken : CHUNK;
+
+		if (piece > process->stdin_room)
+			piece = (size_t)process->stdin_room;
+		stdin_data.data = (ProtobufCBinaryData){.len = piece, .data = (uint8_t *)data + taken};
+		send_control(process, &control);
+		taken += piece;
+		process->stdin_room -= piece;
+	}
+	process->stdin_blocked = taken < size;
+	return (ssize_t)taken;
+}
+
+void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__StdinData stdin_data = SPAWND__V1__STDIN_DATA__INIT;
+
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN;
+	control.stdin = &stdin_data;
+	stdin_data.slot = slot;
+	stdin_data.eof = true;
+	send_control(process, &control);
+}
+
+void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__SignalCommand command = SPAWND__V1__SIGNAL_COMMAND__INIT;
+
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_SIGNAL;
+	control.signal = &command;
+	command.signal = signal;
+	command.scope = (Spawnd__V1__KillScope)scope;
+	send_control(process, &control);
+}
+
+void spawnd_process_resize(struct spawnd_process *process, unsigned rows, unsigned columns)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__WindowSize window = SPAWND__V1__WINDOW_SIZE__INIT;
+
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_RESIZE;
+	control.resize = &window;
+	window.rows = rows;
+	window.columns = columns;
+	send_control(process, &control);
+}
+
+void spawnd_process_cancel(struct spawnd_process *process)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__LogsRequest logs = SPAWND__V1__LOGS_REQUEST__INIT;
+	Spawnd__V1__Cancel cancel = SPAWND__V1__CANCEL__INIT;
+
+	if (process->way == WAY_LOGS) {
+		logs.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_CANCEL;
+		logs.cancel = &cancel;
+		if (process->stream)
+			stream_send(process->stream, &logs.base);
+		return;
+	}
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_CANCEL;
+	control.cancel = &cancel;
+	send_control(process, &control);
+}
+
+/* ---- hearing ---- */
+
+static void on_spawned(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned, int *fds, size_t fd_count)
+{
+	unsigned slots[FDPASS_MAX];
+	int taken[FDPASS_MAX];
+	size_t count = spawned->n_handed < fd_count ? spawned->n_handed : fd_count;
+
+	process->id = spawned->id;
+	process->pid = spawned->pid;
+	if (!process->handlers.spawned)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		slots[i] = spawned->handed[i]->slot;
+		taken[i] = fd_steal(&fds[i]);
+	}
+	process->handlers.spawned(process->context, process, slots, taken, count);
+}
+
+static void on_exit_record(struct spawnd_process *process, const Spawnd__V1__ExitRecord *record, bool drain_timed_out,
+	void (*handler)(void *, struct spawnd_process *, const struct spawnd_exit *))
+{
+	struct spawnd_exit how;
+
+	exit_of_message(record, &how);
+	how.drain_timed_out = drain_timed_out;
+	if (handler)
+		handler(process->context, process, &how);
+}
+
+/* Every event but output. */
+static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEvent *event, int *fds, size_t fd_count)
+{
+	switch (event->event_case) {
+	case SPAWND__V1__PROCESS_EVENT__EVENT_SPAWNED:
+		on_spawned(process, event->spawned, fds, fd_count);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT_GAP:
+		if (process->handlers.gap)
+			process->handlers.gap(
+				process->context, process, event->output_gap->slot, event->output_gap->offset, event->output_gap->bytes);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_EXITED:
+		on_exit_record(process, event->exited->exit, false, process->handlers.exited);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_CLOSED:
+		on_exit_record(process, event->closed->exit, event->closed->drain_timed_out, process->handlers.closed);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_STDIN_GRANT:
+		process->stdin_room += event->stdin_grant->bytes;
+		if (process->stdin_blocked && process->handlers.writable)
+			process->handlers.writable(process->context, process);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_STDIN_CLOSED:
+		if (process->handlers.stdin_closed)
+			process->handlers.stdin_closed(process->context, process, event->stdin_closed->slot);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_message(void *context, const uint8_t *bytes, size_t size, int *fds, size_t fd_count)
+{
+	struct spawnd_process *process = context;
+	Spawnd__V1__ProcessEvent *event;
+	const uint8_t *data;
+	uint64_t offset, taken = 0;
+	uint32_t slot;
+	size_t length;
+	bool freed = false;
+
+	process->freed = &freed;
+	if (output_peek(bytes, size, &slot, &offset, &data, &length)) {
+		if (!process->manual)
+			taken = length;
+		if (process->handlers.output)
+			process->handlers.output(process->context, process, slot, offset, data, length);
+	} else {
+		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
+		if (event)
+			on_event(process, event, fds, fd_count);
+		if (event)
+			spawnd__v1__process_event__free_unpacked(event, NULL);
+	}
+	if (freed)
+		return;
+	process->freed = NULL;
+	count_taken(process, taken, 1);
+}
+
+static void on_end(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size)
+{
+	struct spawnd_process *process = context;
+
+	process->stream = NULL;
+	if (process->handlers.ended)
+		process->handlers.ended(process->context, process, error);
+}
+
+static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end};
+
+/* ---- opening ---- */
+
+/* Opens a stream; its object, or NULL. */
+static struct spawnd_process *open_stream(struct spawnd *client, enum way way, const char *method, const ProtobufCMessage *first,
+	const int *fds, size_t fd_count, uint64_t window, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error)
+{
+	struct spawnd_process *process = mem_alloc(sizeof(*process));
+
+	process->way = way;
+	process->handlers = *handlers;
+	process->context = context;
+	process->window = window ? window : WINDOW;
+	process->stdin_room = STDIN_WINDOW;
+	process->stream = stream_open(client, "spawnd.v1.Processes", method, first, fds, fd_count, &observer, process, error);
+	if (!process->stream)
+		free(mem_steal(&process));
+	return process;
+}
+
+/* Fills a Reader that the caller's memory holds. */
+static void fill_reader(Spawnd__V1__Reader *message, Spawnd__V1__Grant *grant, enum spawnd_reader reader, uint64_t window)
+{
+	spawnd__v1__reader__init(message);
+	spawnd__v1__grant__init(grant);
+	message->none = reader == SPAWND_NO_OUTPUT;
+	if (!message->none)
+		message->policy = (Spawnd__V1__Reader__Policy)reader;
+	grant->bytes = window;
+	message->window = grant;
+}
+
+struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader, uint64_t window,
+	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error)
+{
+	Spawnd__V1__SpawnRequest request = SPAWND__V1__SPAWN_REQUEST__INIT;
+	Spawnd__V1__SpawnStart start = SPAWND__V1__SPAWN_START__INIT;
+	Spawnd__V1__Reader reader_message;
+	Spawnd__V1__Grant grant;
+
+	fill_reader(&reader_message, &grant, reader, window);
+	start.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
+	start.reader = &reader_message;
+	request.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_START;
+	request.start = &start;
+	return open_stream(client, WAY_SPAWN, "Spawn", &request.base, spec->fds, spec->fd_count, window, handlers, context, error);
+}
+
+/* SlotOffset messages for a list; the caller frees *list_out and *messages_out. */
+static void offset_messages(
+	const struct spawnd_offset *from, size_t count, Spawnd__V1__SlotOffset **messages_out, Spawnd__V1__SlotOffset ***list_out)
+{
+	*messages_out = mem_alloc(count * sizeof(**messages_out));
+	*list_out = mem_alloc(count * sizeof(**list_out));
+	for (size_t i = 0; i < count; i++) {
+		spawnd__v1__slot_offset__init(&(*messages_out)[i]);
+		(*messages_out)[i].slot = from[i].slot;
+		(*messages_out)[i].offset = from[i].offset;
+		(*list_out)[i] = &(*messages_out)[i];
+	}
+}
+
+struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window,
+	bool retained, const struct spawnd_offset *from, size_t from_count, const struct spawnd_handlers *handlers, void *context,
+	struct spawnd_error *error)
+{
+	Spawnd__V1__AttachRequest request = SPAWND__V1__ATTACH_REQUEST__INIT;
+	Spawnd__V1__AttachStart start = SPAWND__V1__ATTACH_START__INIT;
+	Spawnd__V1__ProcessRef process = ref_message(ref);
+	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = NULL, **list = NULL;
+	Spawnd__V1__Reader reader_message;
+	Spawnd__V1__Grant grant;
+
+	fill_reader(&reader_message, &grant, reader, window);
+	offset_messages(from, from_count, &offsets, &list);
+	start.process = &process;
+	start.reader = &reader_message;
+	start.from = list;
+	start.n_from = from_count;
+	start.from_retained = retained;
+	request.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_START;
+	request.start = &start;
+	return open_stream(client, WAY_ATTACH, "Attach", &request.base, NULL, 0, window, handlers, context, error);
+}
+
+struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_logs_options *options,
+	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error)
+{
+	Spawnd__V1__LogsRequest request = SPAWND__V1__LOGS_REQUEST__INIT;
+	Spawnd__V1__LogsStart start = SPAWND__V1__LOGS_START__INIT;
+	Spawnd__V1__ProcessRef process = ref_message(ref);
+	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = NULL, **list = NULL;
+
+	offset_messages(options->from, options->from_count, &offsets, &list);
+	start.process = &process;
+	start.slots = (uint32_t *)options->slots;
+	start.n_slots = options->slot_count;
+	start.since_ns = options->since_ns;
+	start.from = list;
+	start.n_from = options->from_count;
+	start.follow = options->follow;
+	request.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_START;
+	request.start = &start;
+	return open_stream(client, WAY_LOGS, "Logs", &request.base, NULL, 0, 0, handlers, context, error);
+}
+
+void spawnd_process_free(struct spawnd_process *process)
+{
+	if (!process)
+		return;
+	if (process->freed)
+		*process->freed = true;
+	if (process->stream) {
+		if (process->way != WAY_SPAWN)
+			spawnd_process_cancel(process);
+		stream_forget(process->stream);
+	}
+	free(process);
+}
+
+uint64_t spawnd_process_id(const struct spawnd_process *process)
+{
+	return process->id;
+}
+
+pid_t spawnd_process_pid(const struct spawnd_process *process)
+{
+	return process->pid;
+}
