@@ -60,5 +60,11 @@ struct method_table service_methods(const struct service *service);
 /* From peer_observer.on_gone: the session of this connection has lost it. Every peer must be told. */
 void service_peer_gone(struct service *service, struct peer *peer);
 
+/*
+ * The daemon ends: connections that are closed from now on are closed by us, so that nobody's on_disconnect is due. To be
+ * called before the clients are closed.
+ */
+void service_ending(struct service *service);
+
 /* A client was refused something: becomes an event. pid 0: unknown. */
 void service_audit(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why);
