@@ -2,18 +2,17 @@
  * The life of the engine: started at once, started again when it dies (first at once, then later each time, at most
  * BUDGET times in a window; beyond that once a minute, while children run on). A new one is handed everything.
  */
-#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
-#include "spawnd/runtime/v1/keeper.pb.h"
 
 #define BUDGET 20
 #define WINDOW_NS (300 * INT64_C(1000000000))
@@ -21,56 +20,76 @@
 #define DELAY_MAX_US 10000000
 #define DELAY_SPENT_US 60000000
 #define DOORBELLS_QUEUED_MAX 1024
-#define PATIENCE_NS (2 * INT64_C(1000000000)) /* a second SIGTERM after that long is meant */
+#define ORDERS_PER_TURN 256u
+#define AGAIN_NS (2 * INT64_C(1000000000)) /* a second SIGTERM after that long is meant */
 
 /* Watches the link for what it needs now. */
 static void update_watch(struct keeper *keeper)
 {
-	loop_fd_set(keeper->watch, LOOP_READ | (keeper->link.queued ? LOOP_WRITE : 0u));
+	loop_fd_set(keeper->watch, LOOP_READ | (keeper->link.queued || keeper->store.next ? LOOP_WRITE : 0u));
 }
 
-/* The engine hung up; its end comes through reap.c. */
+/* The engine hung up; its end comes through reap.c, and if it does not come it is made. */
 static void drop_link(struct keeper *keeper)
 {
 	loop_fd_destroy(mem_steal(&keeper->watch));
 	link_finish(&keeper->link);
+	loop_timer_set(keeper->patience, PATIENCE_US);
 }
 
-void engine_notify(struct keeper *keeper, const void *notice, const int *fds, size_t count)
+void engine_notify(struct keeper *keeper, const notice_message *notice, const int *fd)
 {
 	int done;
 
 	if (!keeper->watch)
 		return;
-	done = link_send(&keeper->link, spawnd_runtime_v1_KeeperNotice_fields, notice, fds, count);
+	done = link_send(&keeper->link, spawnd_runtime_v1_KeeperNotice_fields, notice, fd, fd ? 1 : 0);
 	if (done < 0)
 		log_(LOG_DEBUG, "the engine could not be told: %s", err_name(-done));
 	update_watch(keeper);
 }
 
+/* A notice without fields. */
+static void notify_tag(struct keeper *keeper, pb_size_t tag)
+{
+	engine_notify(keeper, &(notice_message){.which_notice = tag}, NULL);
+}
+
 void engine_doorbell(struct keeper *keeper, uint32_t slot)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
+	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_exited_tag, .notice.exited = {slot}};
 
-	if (keeper->link.queued >= DOORBELLS_QUEUED_MAX) {
+	if (keeper->link.queued >= DOORBELLS_QUEUED_MAX)
 		keeper->doorbells_lost = true;
-		return;
+	else
+		engine_notify(keeper, &notice, NULL);
+}
+
+/* Hands what is stored to a new engine, as fast as it takes it: in the queue each descriptor would need a duplicate. */
+static void hand_over(struct keeper *keeper)
+{
+	const struct stored *stored;
+
+	while (!keeper->link.queued && (stored = store_next(&keeper->store))) {
+		notice_message notice = {
+			.which_notice = spawnd_runtime_v1_KeeperNotice_stored_tag,
+			.notice.stored = {.kind = stored->kind, .owner = stored->owner, .index = stored->index},
+		};
+
+		engine_notify(keeper, &notice, &stored->fd);
 	}
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_exited_tag;
-	notice.notice.exited.slot = slot;
-	engine_notify(keeper, &notice, NULL, 0);
 }
 
 /* Sends what waited; doorbells that did not fit are made good by one look at everything. */
-static void flush(struct keeper *keeper)
+static void flush_link(struct keeper *keeper)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
-
-	if (link_flush(&keeper->link) != 0 || !keeper->doorbells_lost)
+	if (link_flush(&keeper->link) != 0)
+		return;
+	hand_over(keeper);
+	if (!keeper->doorbells_lost || keeper->link.queued)
 		return;
 	keeper->doorbells_lost = false;
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_rescan_tag;
-	engine_notify(keeper, &notice, NULL, 0);
+	notify_tag(keeper, spawnd_runtime_v1_KeeperNotice_rescan_tag);
 }
 
 static void on_link(void *arg, unsigned events)
@@ -78,41 +97,28 @@ static void on_link(void *arg, unsigned events)
 	struct keeper *keeper = arg;
 
 	if (events & LOOP_WRITE)
-		flush(keeper);
-	if ((events & LOOP_READ) && orders_receive(keeper) < 0) {
+		flush_link(keeper);
+	if ((events & LOOP_READ) && orders_receive(keeper, ORDERS_PER_TURN) < 0)
 		drop_link(keeper);
-		return;
-	}
-	if (keeper->watch)
+	else
 		update_watch(keeper);
-}
-
-/* Hands one stored descriptor to a new engine. */
-static void hand_over(void *arg, const struct stored *stored)
-{
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
-
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_stored_tag;
-	notice.notice.stored.kind = stored->kind;
-	notice.notice.stored.owner = stored->owner;
-	notice.notice.stored.index = stored->index;
-	engine_notify(arg, &notice, &stored->fd, 1);
 }
 
 static void welcome(struct keeper *keeper)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
+	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_welcome_tag};
 
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_welcome_tag;
-	notice.notice.welcome.stored = (uint32_t)keeper->store.count;
-	notice.notice.welcome.engine_restarts = keeper->engine_starts - 1;
-	notice.notice.welcome.keeper_pid = getpid();
-	engine_notify(keeper, &notice, NULL, 0);
-	store_each(&keeper->store, hand_over, keeper);
+	notice.notice.welcome = (spawnd_runtime_v1_Welcome){(uint32_t)keeper->store.count, keeper->engine_starts - 1, getpid()};
+	store_rewind(&keeper->store);
+	engine_notify(keeper, &notice, NULL);
+	if (keeper->terminated_ns)
+		notify_tag(keeper, spawnd_runtime_v1_KeeperNotice_terminate_tag);
+	hand_over(keeper);
+	update_watch(keeper);
 }
 
-/* How long to wait before the next try. */
-static uint64_t delay_us(struct keeper *keeper)
+/* Has the engine started again, after the delay that is due. */
+static void schedule(struct keeper *keeper)
 {
 	int64_t now = clock_boot_ns();
 	uint64_t delay = DELAY_FIRST_US;
@@ -121,32 +127,22 @@ static uint64_t delay_us(struct keeper *keeper)
 		keeper->window_started_ns = now;
 		keeper->failures = 0;
 	}
-	if (++keeper->failures == 1)
-		return 0;
-	if (keeper->failures > BUDGET) {
-		log_(LOG_ERROR, "the engine died %u times in five minutes; children run on, it is tried once a minute", keeper->failures);
-		return DELAY_SPENT_US;
-	}
-	for (unsigned i = 2; i < keeper->failures && delay < DELAY_MAX_US; i++)
+	for (unsigned i = 1; i < keeper->failures && delay < DELAY_MAX_US; i++)
 		delay *= 2;
-	return delay < DELAY_MAX_US ? delay : DELAY_MAX_US;
+	if (keeper->failures == 0)
+		delay = 0;
+	else if (delay > DELAY_MAX_US)
+		delay = DELAY_MAX_US;
+	if (++keeper->failures > BUDGET) {
+		log_(LOG_ERROR, "the engine died %u times in five minutes; children run on, it is tried once a minute", keeper->failures);
+		delay = DELAY_SPENT_US;
+	}
+	loop_timer_set(keeper->restart, delay);
 }
 
-static void on_restart(void *arg)
+void engine_start(void *arg)
 {
-	engine_start(arg);
-}
-
-/* Tries again after the delay that is due. */
-static void schedule(struct keeper *keeper)
-{
-	if (!keeper->restart)
-		keeper->restart = loop_timer_create(keeper->loop, on_restart, keeper);
-	loop_timer_set(keeper->restart, delay_us(keeper));
-}
-
-void engine_start(struct keeper *keeper)
-{
+	struct keeper *keeper = arg;
 	int pair[2];
 	int pid = sys_socketpair(SOCK_SEQPACKET, pair);
 
@@ -172,9 +168,10 @@ void engine_start(struct keeper *keeper)
 void engine_exited(struct keeper *keeper, int code, int status)
 {
 	if (keeper->watch) {
-		orders_receive(keeper);
+		orders_receive(keeper, UINT_MAX);
 		drop_link(keeper);
 	}
+	loop_timer_cancel(keeper->patience);
 	keeper->engine = 0;
 	if (!keeper->ready && !keeper->ending) {
 		keeper->ending = true;
@@ -182,30 +179,40 @@ void engine_exited(struct keeper *keeper, int code, int status)
 	}
 	if (keeper->ending) {
 		loop_stop(keeper->loop);
-		return;
+	} else {
+		log_(LOG_ERROR, "the engine ended with %s %d", code == CLD_EXITED ? "status" : "signal", status);
+		schedule(keeper);
 	}
-	log_(LOG_ERROR, "the engine ended with %s %d", code == CLD_EXITED ? "status" : "signal", status);
-	schedule(keeper);
 }
 
-void engine_terminate(struct keeper *keeper)
+void engine_reload(void *arg)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
+	notify_tag(arg, spawnd_runtime_v1_KeeperNotice_reload_tag);
+}
+
+void engine_give_up(void *arg)
+{
+	struct keeper *keeper = arg;
+
+	log_(LOG_WARNING, "the engine, pid %d, does not end: killed", (int)keeper->engine);
+	orders_kill_engine(keeper);
+}
+
+void engine_terminate(void *arg)
+{
+	struct keeper *keeper = arg;
 	int64_t now = clock_boot_ns();
 
 	notify_service_manager("STOPPING=1");
 	if (!keeper->engine) {
 		loop_stop(keeper->loop);
-		return;
-	}
-	if (!keeper->terminated_ns) {
+	} else if (!keeper->terminated_ns) {
 		keeper->terminated_ns = now;
-		notice.which_notice = spawnd_runtime_v1_KeeperNotice_terminate_tag;
-		engine_notify(keeper, &notice, NULL, 0);
-	} else if (now - keeper->terminated_ns > PATIENCE_NS) {
+		notify_tag(keeper, spawnd_runtime_v1_KeeperNotice_terminate_tag);
+	} else if (now - keeper->terminated_ns > AGAIN_NS) {
 		log_(LOG_WARNING, "told to end once more: the engine is ended, processes are left running");
 		keeper->ending = true;
 		keeper->exit_status = EXIT_FAILURE;
-		sys_kill(keeper->engine, SIGKILL);
+		orders_kill_engine(keeper);
 	}
 }

@@ -9,16 +9,17 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "base/loop.h"
 #include "keeper/store.h"
 #include "link/journal.h"
 #include "link/link.h"
+#include "spawnd/runtime/v1/keeper.pb.h"
 
-#define KEEPER_LAUNCHERS 8
+typedef spawnd_runtime_v1_KeeperNotice notice_message;
+typedef spawnd_runtime_v1_KeeperOrder order_message;
 
-struct loop;
-struct loop_fd;
-struct loop_timer;
-struct loop_defer;
+#define PATIENCE_US 10000000 /* with an engine that should end */
+#define KEEPER_LAUNCHERS 64  /* those that dead engines left behind, still blocked, are among them */
 
 struct keeper {
 	struct loop *loop;
@@ -32,14 +33,20 @@ struct keeper {
 	struct link link;
 	struct loop_fd *watch;
 	struct loop_timer *restart;
+	struct loop_timer *patience; /* with an engine that should have ended */
 	unsigned engine_starts;
 	unsigned failures;         /* in the present window of the budget */
 	int64_t window_started_ns; /* CLOCK_BOOTTIME */
 	bool doorbells_lost;
 
-	pid_t launchers[KEEPER_LAUNCHERS]; /* 0: none */
-	struct rlimit nofile;              /* from before we raised ours: what children get */
-	char oom_score[16];                /* the same */
+	struct keeper_launcher {
+		pid_t pid; /* 0: none */
+		uint32_t index;
+		unsigned engine_start; /* which engine it belongs to */
+	} launchers[KEEPER_LAUNCHERS];
+	struct loop_defer *reap_more;
+	struct rlimit nofile; /* from before we raised ours: what children get */
+	char oom_score[16];   /* the same */
 
 	bool ready;    /* an engine said so, once */
 	int status_fd; /* tells whoever waits for a daemon in the background; -1 */
@@ -49,17 +56,25 @@ struct keeper {
 };
 
 /* reap.c */
-void reap_all(struct keeper *keeper);
+void reap_all(void *keeper);
 
-/* orders.c: 0, or -errno when the engine's link is broken. */
-int orders_receive(struct keeper *keeper);
+/* orders.c: takes at most `most` orders. 0, or -EPIPE when the engine hung up. */
+int orders_receive(struct keeper *keeper, unsigned most);
+void orders_kill_engine(struct keeper *keeper);
+/*
+ * Signals the process of a slot, or its group, while its owner is this one and its exit record is not there: so never a pid
+ * that was reaped. 0 or -errno.
+ */
+int orders_signal_slot(struct journal *journal, uint32_t slot, uint64_t owner, int signal, bool group);
 
 /* engine_life.c */
-void engine_start(struct keeper *keeper);
+void engine_start(void *keeper);
 void engine_exited(struct keeper *keeper, int code, int status);
-void engine_notify(struct keeper *keeper, const void *notice, const int *fds, size_t count);
+void engine_notify(struct keeper *keeper, const notice_message *notice, const int *fd /* borrowed; NULL: none */);
 void engine_doorbell(struct keeper *keeper, uint32_t slot);
-void engine_terminate(struct keeper *keeper);
+void engine_terminate(void *keeper); /* SIGTERM, SIGINT */
+void engine_reload(void *keeper);    /* SIGHUP */
+void engine_give_up(void *keeper);   /* it does not end by itself */
 
 /* start.c: starts a program of ours with descriptors from LINK_FD on. Its pid or -errno. */
 pid_t start_program(const char *name, char *const *argv, const int *fds, size_t count);
@@ -69,4 +84,6 @@ void start_reset_signals(void);
 /* background.c */
 void background_enter(struct keeper *keeper);
 void background_ready(struct keeper *keeper, bool is_ready);
+/* Remembers NOTIFY_SOCKET and takes it out of the environment: no program of ours speaks for us. */
+void take_service_manager(void);
 void notify_service_manager(const char *state);

@@ -1,53 +1,56 @@
 /* What the engine asks for. THE place that signals. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
-#include "spawnd/runtime/v1/keeper.pb.h"
 
 #define LAUNCHER_SOCKET_BYTES (4 << 20)
 
 static void signal_done(struct keeper *keeper, uint64_t ticket, int error)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
+	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_signal_done_tag};
 
-	if (!ticket)
-		return;
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_signal_done_tag;
-	notice.notice.signal_done.ticket = ticket;
-	notice.notice.signal_done.error = error;
-	engine_notify(keeper, &notice, NULL, 0);
+	notice.notice.signal_done = (spawnd_runtime_v1_SignalDone){ticket, error};
+	if (ticket)
+		engine_notify(keeper, &notice, NULL);
 }
 
-/* Signals the child of a slot while that slot is its own and it was not reaped: after that its pid means nothing. */
-static int signal_slot(const struct keeper *keeper, const spawnd_runtime_v1_SignalSlot *order)
+int orders_signal_slot(struct journal *journal, uint32_t slot, uint64_t owner, int signal, bool group)
 {
-	const struct journal_slot *slot;
 	int32_t pid;
 
-	if (order->slot >= JOURNAL_SLOTS)
-		return EINVAL;
-	slot = &keeper->journal->slot[order->slot];
-	pid = atomic_load(&keeper->journal->pids[order->slot]);
-	if (atomic_load(&slot->state) != JOURNAL_INTENT || atomic_load(&slot->owner) != order->owner || pid <= 0)
-		return ESRCH;
-	return -sys_kill(order->group ? -pid : pid, order->signal);
+	if (slot >= JOURNAL_SLOTS || signal < 0 || signal > SIGRTMAX)
+		return -EINVAL;
+	pid = atomic_load(&journal->pids[slot]);
+	if (atomic_load(&journal->slot[slot].state) != JOURNAL_INTENT || atomic_load(&journal->slot[slot].owner) != owner || pid <= 1)
+		return -ESRCH;
+	return sys_kill(group ? -pid : pid, signal);
+}
+
+void orders_kill_engine(struct keeper *keeper)
+{
+	if (keeper->engine)
+		sys_kill(keeper->engine, SIGKILL);
 }
 
 /* A new launcher on a socket pair; the engine gets the other end. */
 static void start_launcher(struct keeper *keeper, uint32_t index)
 {
-	spawnd_runtime_v1_KeeperNotice notice = spawnd_runtime_v1_KeeperNotice_init_zero;
-	spawnd_runtime_v1_LauncherStarted *started = &notice.notice.launcher_started;
+	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_launcher_started_tag};
+	struct keeper_launcher *place = keeper->launchers, *end = place + KEEPER_LAUNCHERS;
 	char soft[24], hard[24], name[] = "spawnd-launcher";
 	char *argv[] = {name, soft, hard, keeper->oom_score, NULL};
 	int pair[2] = {-1, -1}, size = LAUNCHER_SOCKET_BYTES;
-	int pid = index < KEEPER_LAUNCHERS && !keeper->launchers[index] ? sys_socketpair(SOCK_SEQPACKET, pair) : -EEXIST;
+	int pid;
 
+	while (place < end && place->pid)
+		place++;
+	pid = place < end ? sys_socketpair(SOCK_SEQPACKET, pair) : -EAGAIN;
 	snprintf(soft, sizeof(soft), "%llu", (unsigned long long)keeper->nofile.rlim_cur);
 	snprintf(hard, sizeof(hard), "%llu", (unsigned long long)keeper->nofile.rlim_max);
 	if (pid == 0) {
@@ -55,38 +58,39 @@ static void start_launcher(struct keeper *keeper, uint32_t index)
 		pid = start_program(name, argv, (int[]){pair[1], keeper->journal_fd}, 2);
 	}
 	if (pid > 0)
-		keeper->launchers[index] = pid;
-	notice.which_notice = spawnd_runtime_v1_KeeperNotice_launcher_started_tag;
-	started->index = index;
-	started->pid = pid > 0 ? pid : 0;
-	started->error = pid < 0 ? -pid : 0;
-	engine_notify(keeper, &notice, pair, pid > 0 ? 1 : 0);
+		*place = (struct keeper_launcher){.pid = pid, .index = index, .engine_start = keeper->engine_starts};
+	notice.notice.launcher_started = (spawnd_runtime_v1_LauncherStarted){index, pid > 0 ? pid : 0, pid < 0 ? -pid : 0};
+	engine_notify(keeper, &notice, pid > 0 ? &pair[0] : NULL);
 	fd_close(&pair[0]);
 	fd_close(&pair[1]);
 }
 
 /* Does one order; takes what it needs of the descriptors and leaves -1. */
-static void obey(struct keeper *keeper, const spawnd_runtime_v1_KeeperOrder *order, int *fds, size_t count)
+static void obey(struct keeper *keeper, const order_message *order, int *fds, size_t count)
 {
+	const spawnd_runtime_v1_StorePut *put = &order->order.put;
+	const spawnd_runtime_v1_StoreDrop *drop = &order->order.drop;
+	const spawnd_runtime_v1_SignalSlot *to = &order->order.signal;
+	int error;
+
 	switch (order->which_order) {
 	case spawnd_runtime_v1_KeeperOrder_ready_tag:
 		background_ready(keeper, true);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_put_tag:
 		for (size_t i = 0; i < count; i++)
-			store_put(&keeper->store, order->order.put.owner, order->order.put.kind, order->order.put.first_index + (uint32_t)i,
-				fd_steal(&fds[i]));
+			store_put(&keeper->store, put->owner, put->kind, put->first_index + (uint32_t)i, fd_steal(&fds[i]));
 		break;
 	case spawnd_runtime_v1_KeeperOrder_drop_tag:
-		store_drop(&keeper->store, order->order.drop.owner, order->order.drop.kind, order->order.drop.index,
-			order->order.drop.all_indexes);
+		store_drop(&keeper->store, drop->owner, drop->kind, drop->index, drop->all_indexes);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_signal_tag:
-		signal_done(keeper, order->order.signal.ticket, signal_slot(keeper, &order->order.signal));
+		error = -orders_signal_slot(keeper->journal, to->slot, to->owner, to->signal, to->group);
+		signal_done(keeper, to->ticket, error);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_signal_pidfd_tag:
-		signal_done(keeper, order->order.signal_pidfd.ticket,
-			count ? -sys_pidfd_send_signal(fds[0], order->order.signal_pidfd.signal) : EBADF);
+		error = count ? -sys_pidfd_send_signal(fds[0], order->order.signal_pidfd.signal) : EBADF;
+		signal_done(keeper, order->order.signal_pidfd.ticket, error);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_start_launcher_tag:
 		start_launcher(keeper, order->order.start_launcher.index);
@@ -94,28 +98,33 @@ static void obey(struct keeper *keeper, const spawnd_runtime_v1_KeeperOrder *ord
 	case spawnd_runtime_v1_KeeperOrder_shut_down_tag:
 		keeper->ending = true;
 		keeper->exit_status = order->order.shut_down.exit_status;
+		notify_service_manager("STOPPING=1");
+		loop_timer_set(keeper->patience, PATIENCE_US);
 		break;
+	case spawnd_runtime_v1_KeeperOrder_release_tag:
+		break; /* the record stands in the journal, where the engine frees the slot itself */
 	default:
 		log_(LOG_ERROR, "an order that is not known: %d", (int)order->which_order);
 	}
 }
 
-int orders_receive(struct keeper *keeper)
+int orders_receive(struct keeper *keeper, unsigned most)
 {
-	spawnd_runtime_v1_KeeperOrder order;
-	int fds[FDPASS_MAX], done;
+	order_message order;
+	int fds[FDPASS_MAX], done = 1;
 	size_t count;
 
-	while ((done = link_receive(&keeper->link, spawnd_runtime_v1_KeeperOrder_fields, &order, fds, &count)) != 0) {
+	for (unsigned i = 0; i < most && done != 0; i++) {
+		done = link_receive(&keeper->link, spawnd_runtime_v1_KeeperOrder_fields, &order, fds, &count);
 		if (done == -EPIPE)
 			return done;
-		if (done < 0) {
+		if (done < 0)
 			log_(LOG_ERROR, "an order was lost: %s", err_name(-done));
+		if (done != 1)
 			continue;
-		}
 		obey(keeper, &order, fds, count);
-		for (size_t i = 0; i < count; i++)
-			fd_close(&fds[i]);
+		for (size_t at = 0; at < count; at++)
+			fd_close(&fds[at]);
 	}
 	return 0;
 }

@@ -8,21 +8,17 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/paths.h"
 #include "keeper/keeper.h"
 
 /* The path of a program of ours: beside our own binary, else where it was installed. */
 static void program_path(const char *name, char path[PATH_MAX])
 {
-	char self[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
+	char self[PATH_MAX] = "", dir[PATH_MAX];
 
-	if (length > 0) {
-		self[length] = 0;
-		slash = strrchr(self, '/');
-		if (slash)
-			*slash = 0;
-		if (snprintf(path, PATH_MAX, "%s/%s", self, name) < PATH_MAX && access(path, X_OK) == 0)
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
+		paths_dir(self, dir, sizeof(dir));
+		if (snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX && access(path, X_OK) == 0)
 			return;
 	}
 	snprintf(path, PATH_MAX, "%s/%s", SPAWND_LIBEXECDIR, name);
@@ -38,21 +34,17 @@ void start_reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Puts descriptors at LINK_FD and after; every other one closes itself. */
-static int place(const int *fds, size_t count)
+/* Puts descriptors (at most two) at LINK_FD and after; every other one closes itself. */
+static bool place(const int *fds, size_t count)
 {
 	int moved[2];
+	bool ok = true;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, LINK_FD + 2);
-		if (moved[i] < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (dup2(moved[i], LINK_FD + (int)i) < 0)
-			return -1;
-	}
-	return 0;
+	for (size_t i = 0; i < count && ok; i++)
+		ok = dup2(moved[i], LINK_FD + (int)i) >= 0;
+	return ok;
 }
 
 pid_t start_program(const char *name, char *const *argv, const int *fds, size_t count)
@@ -68,7 +60,7 @@ pid_t start_program(const char *name, char *const *argv, const int *fds, size_t 
 	if (pid == 0) {
 		start_reset_signals();
 		setsid();
-		if (place(fds, count) == 0)
+		if (place(fds, count))
 			execv(path, argv);
 		log_(LOG_ERROR, "%s cannot be started: %s", path, strerror(errno));
 		_exit(127);

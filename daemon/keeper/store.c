@@ -1,17 +1,23 @@
-/* The store: a hash of owners, each with a short list. */
+/* The store: a hash of owners, each with a short list; and all in one list, for the walk. */
 #include "keeper/store.h"
 
-#include <stdbool.h>
 #include <uthash.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "link/link.h"
 
 struct store_owner {
-	UT_hash_handle hh;
+	UT_hash_handle hh; /* store::owners */
 	uint64_t owner;
-	struct stored *first;
+	LIST_HEAD(, stored) list;
 };
+
+void store_init(struct store *store)
+{
+	*store = (struct store){0};
+	TAILQ_INIT(&store->all);
+}
 
 static struct store_owner *find_owner(const struct store *store, uint64_t owner)
 {
@@ -21,70 +27,84 @@ static struct store_owner *find_owner(const struct store *store, uint64_t owner)
 	return found;
 }
 
+/* Closes one; a walk goes on with the one after it. */
+static void destroy_stored(struct store *store, struct stored *stored)
+{
+	if (store->next == stored)
+		store->next = TAILQ_NEXT(stored, link);
+	TAILQ_REMOVE(&store->all, stored, link);
+	LIST_REMOVE(stored, same);
+	fd_close(&stored->fd);
+	free(stored);
+	store->count--;
+}
+
 void store_put(struct store *store, uint64_t owner, uint32_t kind, uint32_t index, int fd)
 {
-	struct store_owner *place;
+	struct store_owner *place = find_owner(store, owner);
 	struct stored *stored;
 
-	store_drop(store, owner, kind, index, false);
-	place = find_owner(store, owner);
 	if (!place) {
 		place = mem_alloc(sizeof(*place));
 		place->owner = owner;
 		HASH_ADD(hh, store->owners, owner, sizeof(place->owner), place);
 	}
+	LIST_FOREACH(stored, &place->list, same)
+	if (stored->kind == kind && stored->index == index)
+		break;
+	if (stored) {
+		fd_close(kind == STORE_JOURNAL ? &fd : &stored->fd);
+		stored->fd = kind == STORE_JOURNAL ? stored->fd : fd;
+		return;
+	}
 	stored = mem_alloc(sizeof(*stored));
-	*stored = (struct stored){.next = place->first, .owner = owner, .kind = kind, .index = index, .fd = fd};
-	place->first = stored;
+	*stored = (struct stored){.owner = owner, .kind = kind, .index = index, .fd = fd};
+	LIST_INSERT_HEAD(&place->list, stored, same);
+	TAILQ_INSERT_TAIL(&store->all, stored, link);
 	store->count++;
 }
 
-void store_drop(struct store *store, uint64_t owner, uint32_t kind, uint32_t index, int all_indexes)
+void store_drop(struct store *store, uint64_t owner, uint32_t kind, uint32_t index, bool all_indexes)
 {
 	struct store_owner *place = find_owner(store, owner);
-	struct stored **at;
+	struct stored *stored, *after;
 
 	if (!place)
 		return;
-	for (at = &place->first; *at;) {
-		struct stored *stored = *at;
-
-		if (kind && (stored->kind != kind || (!all_indexes && stored->index != index))) {
-			at = &stored->next;
-			continue;
-		}
-		*at = stored->next;
-		fd_close(&stored->fd);
-		free(stored);
-		store->count--;
+	for (stored = LIST_FIRST(&place->list); stored; stored = after) {
+		after = LIST_NEXT(stored, same);
+		if (stored->kind != STORE_JOURNAL && (!kind || (stored->kind == kind && (all_indexes || stored->index == index))))
+			destroy_stored(store, stored);
 	}
-	if (!place->first) {
+	if (LIST_EMPTY(&place->list)) {
 		HASH_DELETE(hh, store->owners, place);
 		free(place);
 	}
 }
 
-int store_find(const struct store *store, uint64_t owner, uint32_t kind, uint32_t index)
+void store_rewind(struct store *store)
 {
-	const struct store_owner *place = find_owner(store, owner);
-
-	for (const struct stored *stored = place ? place->first : NULL; stored; stored = stored->next) {
-		if (stored->kind == kind && stored->index == index)
-			return stored->fd;
-	}
-	return -1;
+	store->next = TAILQ_FIRST(&store->all);
 }
 
-void store_each(const struct store *store, void (*fn)(void *arg, const struct stored *stored), void *arg)
+const struct stored *store_next(struct store *store)
 {
-	for (const struct store_owner *place = store->owners; place; place = place->hh.next) {
-		for (const struct stored *stored = place->first; stored; stored = stored->next)
-			fn(arg, stored);
-	}
+	const struct stored *stored = store->next;
+
+	if (stored)
+		store->next = TAILQ_NEXT(stored, link);
+	return stored;
 }
 
 void store_finish(struct store *store)
 {
-	while (store->owners)
-		store_drop(store, store->owners->owner, 0, 0, true);
+	struct store_owner *place, *after;
+
+	while (!TAILQ_EMPTY(&store->all))
+		destroy_stored(store, TAILQ_FIRST(&store->all));
+	HASH_ITER(hh, store->owners, place, after)
+	{
+		HASH_DELETE(hh, store->owners, place);
+		free(place);
+	}
 }
