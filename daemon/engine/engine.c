@@ -29,6 +29,8 @@
 
 #define STALL_MS 60000u
 #define LAUNCHER_STUCK_MS 1000u
+#define LAUNCHER_REST_MS 30000u
+#define CREW_MAX 4u
 #define EXIT_USAGE 2
 #define EXIT_KEEPER_LOST EX_SOFTWARE
 
@@ -139,12 +141,21 @@ static struct journal_slot *launch_slot(void *context, uint32_t slot)
 	return slots_get(engine->slots, slot);
 }
 
-static const struct launch_host launch_host = {
+static struct launch_host launch_host = {
 	.stuck_ms = LAUNCHER_STUCK_MS,
+	.rest_ms = LAUNCHER_REST_MS,
 	.start = launch_start,
 	.pid = launch_pid,
 	.slot = launch_slot,
 };
+
+/* One more launcher than cores, within reason. */
+static unsigned crew_size(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores < 1 ? 2 : cores + 1 < CREW_MAX ? (unsigned)cores + 1 : CREW_MAX;
+}
 
 static bool is_busy(void *context)
 {
@@ -263,6 +274,7 @@ static int build(struct engine *engine, struct err *err)
 	struct service_config service = {.loop = engine->loop, .host = &engine_service_host, .context = engine};
 
 	engine->shutdown = shutdown_create(engine);
+	launch_host.crew = crew_size();
 	engine->launch = launch_create(engine->loop, &launch_host, engine);
 	engine_fill_process_host(engine);
 	engine->children = children_create(&engine->process_host, err);

@@ -69,6 +69,7 @@ struct launch {
 	unsigned start_failures;
 	unsigned retry_ms;
 	struct loop_timer *tick;  /* looks for silent launchers while plans fly */
+	struct loop_timer *rest;  /* ends launchers that a crowd had */
 	struct loop_timer *again; /* starts launchers, sends plans that found the socket full */
 	struct loop_defer *settle;
 };
@@ -99,6 +100,15 @@ static void destroy_list(struct pending_list *list)
 	}
 }
 
+static unsigned count_state(const struct launch *launch, enum launcher_state state)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++)
+		count += launch->launchers[i].state == state;
+	return count;
+}
+
 /* Calls back for every plan that has its outcome; a callback may submit more. */
 static void on_settle(void *arg)
 {
@@ -111,6 +121,8 @@ static void on_settle(void *arg)
 		pending->done(pending->arg, pending->outcome.pid, pending->outcome.stage, pending->outcome.error, pending->outcome.detail);
 		destroy_pending(pending);
 	}
+	if (!launch->count && count_state(launch, LAUNCHER_READY) > 1)
+		loop_timer_set(launch->rest, (uint64_t)launch->host->rest_ms * 1000);
 }
 
 /* Gives a plan, already out of its list, its outcome. */
@@ -132,15 +144,6 @@ static void refuse_waiting(struct launch *launch)
 		launch->waiting_count--;
 		settle(launch, pending, 0, LAUNCH_PLAN, EAGAIN, 0);
 	}
-}
-
-static unsigned count_state(const struct launch *launch, enum launcher_state state)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < LAUNCHERS_MAX; i++)
-		count += launch->launchers[i].state == state;
-	return count;
 }
 
 /* Launchers that can be expected to take a plan soon. */
@@ -183,14 +186,14 @@ static void start_one(struct launch *launch)
 	}
 }
 
-/* One launcher always; two for a crowd; another when all are stuck. */
+/* One launcher always; a crew for a crowd; another when all are stuck. */
 static void consider_starting(struct launch *launch)
 {
 	unsigned useful = count_useful(launch);
 
 	if (loop_timer_pending(launch->again) && launch->start_failures)
 		return;
-	if (useful == 0 || (useful == 1 && launch->waiting_count > LAUNCH_CROWD))
+	if (useful == 0 || (useful < launch->host->crew && launch->waiting_count > LAUNCH_CROWD))
 		start_one(launch);
 }
 
@@ -211,6 +214,15 @@ static void rescue(struct launch *launch, struct pending *pending)
 	}
 }
 
+/* Closes one launcher's socket: it ends. */
+static void dismiss(struct launcher *launcher)
+{
+	loop_fd_destroy(launcher->watch);
+	launcher->watch = NULL;
+	link_finish(&launcher->link);
+	launcher->state = LAUNCHER_NONE;
+}
+
 /* A launcher is gone. */
 static void lose_launcher(struct launcher *launcher)
 {
@@ -219,10 +231,7 @@ static void lose_launcher(struct launcher *launcher)
 	struct pending *pending;
 
 	log_(LOG_WARNING, "launcher %u: pid %d ended with %u plans", launcher->index, (int)launcher->pid, launcher->flying_count);
-	loop_fd_destroy(launcher->watch);
-	launcher->watch = NULL;
-	link_finish(&launcher->link);
-	launcher->state = LAUNCHER_NONE;
+	dismiss(launcher);
 	launcher->stuck = false;
 	launcher->flying_count = 0;
 	while ((pending = TAILQ_LAST(&launcher->flying, pending_list))) {
@@ -410,6 +419,18 @@ static void on_tick(void *arg)
 		refuse_waiting(launch);
 }
 
+static void on_rest(void *arg)
+{
+	struct launch *launch = arg;
+
+	if (launch->count)
+		return; /* the last answer sets the timer again */
+	for (unsigned i = 1; i < LAUNCHERS_MAX; i++)
+		if (launch->launchers[i].state == LAUNCHER_READY)
+			dismiss(&launch->launchers[i]);
+	consider_starting(launch);
+}
+
 static void on_again(void *arg)
 {
 	pump(arg);
@@ -431,6 +452,7 @@ struct launch *launch_create(struct loop *loop, const struct launch_host *host, 
 		TAILQ_INIT(&launch->launchers[i].flying);
 	}
 	launch->tick = loop_timer_create(loop, on_tick, launch);
+	launch->rest = loop_timer_create(loop, on_rest, launch);
 	launch->again = loop_timer_create(loop, on_again, launch);
 	launch->settle = loop_defer_create(loop, on_settle, launch);
 	start_one(launch);
@@ -444,16 +466,15 @@ void launch_destroy(struct launch *launch)
 	for (unsigned i = 0; i < LAUNCHERS_MAX; i++) {
 		struct launcher *launcher = &launch->launchers[i];
 
-		if (launcher->state == LAUNCHER_READY) {
-			loop_fd_destroy(launcher->watch);
-			link_finish(&launcher->link);
-		}
+		if (launcher->state == LAUNCHER_READY)
+			dismiss(launcher);
 		destroy_list(&launcher->flying);
 	}
 	destroy_list(&launch->waiting);
 	destroy_list(&launch->settled);
 	loop_defer_destroy(launch->settle);
 	loop_timer_destroy(launch->again);
+	loop_timer_destroy(launch->rest);
 	loop_timer_destroy(launch->tick);
 	free(launch);
 }

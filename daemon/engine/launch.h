@@ -15,14 +15,16 @@
 
 #define LAUNCHERS_MAX 8u
 #define LAUNCH_WINDOW 1u
-#define LAUNCH_CROWD 8u /* more plans than this wait: a second launcher is worth it */
+#define LAUNCH_CROWD 2u /* more plans than this wait: another launcher is worth it */
 
 struct launch;
 struct loop;
 
 /* What launching needs of its engine. */
 struct launch_host {
-	unsigned stuck_ms;                            /* a launcher that is silent for so long is left alone; 1000 */
+	unsigned crew;     /* launchers for a crowd: one more than there are cores, so that none waits for our answer */
+	unsigned stuck_ms; /* a launcher that is silent for so long is left alone; 1000 */
+	unsigned rest_ms;  /* after so long without a plan there is one launcher again; 30000 */
 	int (*start)(void *context, uint32_t index);  /* ask for a launcher; launch_on_started answers. 0 or -errno */
 	int32_t (*pid)(void *context, uint32_t slot); /* that the journal has */
 	struct journal_slot *(*slot)(void *context, uint32_t slot);

@@ -16,6 +16,8 @@
 
 #define SLOTS 64
 #define STUCK_MS 50
+#define REST_MS 60
+#define CREW 3u
 
 struct answer {
 	unsigned calls;
@@ -55,7 +57,8 @@ static struct journal_slot *fake_slot(void *context, uint32_t slot)
 	return &world.slots[slot];
 }
 
-static const struct launch_host host = {.stuck_ms = STUCK_MS, .start = fake_start, .pid = fake_pid, .slot = fake_slot};
+static const struct launch_host host = {
+	.crew = CREW, .stuck_ms = STUCK_MS, .rest_ms = REST_MS, .start = fake_start, .pid = fake_pid, .slot = fake_slot};
 
 static void on_launched(void *arg, int32_t pid, enum launch_stage stage, int error, int detail)
 {
@@ -194,19 +197,34 @@ void test_plans_wait_for_the_first_launcher_in_order(void)
 	close_world();
 }
 
-void test_a_crowd_gets_a_second_launcher(void)
+void test_a_crowd_gets_more_launchers_until_it_is_gone(void)
 {
 	open_world();
 	come_up(0);
 	for (uint32_t slot = 0; slot < LAUNCH_CROWD + LAUNCH_WINDOW; slot++)
 		submit(slot, NULL, 0);
 	CU_ASSERT_EQUAL(world.starts, 1);
-	submit(40, NULL, 0);
+	submit(LAUNCH_CROWD + LAUNCH_WINDOW, NULL, 0);
 	CU_ASSERT_EQUAL(world.starts, 2);
-	come_up(1);
-	CU_ASSERT_EQUAL(launch_count(world.launch), 2);
-	CU_ASSERT_EQUAL(take_plan(0, NULL), 0);
-	CU_ASSERT_EQUAL(take_plan(1, NULL), LAUNCH_WINDOW);
+	for (uint32_t slot = 20; slot < 40; slot++)
+		submit(slot, NULL, 0);
+	CU_ASSERT_EQUAL(world.starts, CREW);
+	for (uint32_t i = 1; i < CREW; i++)
+		come_up(i);
+	CU_ASSERT_EQUAL(launch_count(world.launch), CREW);
+	while (launch_waiting(world.launch)) {
+		for (uint32_t i = 0; i < CREW; i++) {
+			int slot = take_plan(i, NULL);
+
+			if (slot >= 0)
+				answer_plan(i, (uint32_t)slot, 500 + slot, 0, 0);
+		}
+	}
+	CU_ASSERT_EQUAL(world.answers[39].pid, 539);
+	run_ms(REST_MS + 20);
+	CU_ASSERT_EQUAL(launch_count(world.launch), 1);
+	submit(1, NULL, 0);
+	CU_ASSERT_EQUAL(take_plan(0, NULL), 1);
 	close_world();
 }
 
