@@ -57,8 +57,8 @@ static int reopen(pid_t pid, int32_t number)
 {
 	_cleanup_fd_ int fd = -1;
 	char path[64];
-	off_t position;
-	int flags, done = read_fdinfo(pid, number, &position, &flags);
+	off_t position = 0;
+	int flags = 0, done = read_fdinfo(pid, number, &position, &flags);
 	struct stat status;
 
 	if (done < 0)
