@@ -7,9 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -19,9 +22,7 @@
 /* Writes down which step failed and ends. */
 static _Noreturn void give_up(struct child_job *job, enum launch_stage stage, int detail)
 {
-	job->slot->launch_error = errno;
-	job->slot->launch_detail = detail;
-	job->slot->launch_stage = stage;
+	spawn_record(job->slot, job->launched, stage, errno, detail);
 	_exit(127);
 }
 
@@ -129,32 +130,54 @@ static void place_descriptors(struct child_job *job)
 	}
 }
 
-/* execvp's rules over the candidates, but what is no program is never given to a shell. */
+/* The path of the program under the part of the search path at `part`, which ends at the next colon. */
+static const char *compose(const struct launch_plan *plan, const char *part, size_t length)
+{
+	char *end = mempcpy(plan->candidate, length ? part : ".", length ? length : 1);
+
+	*end++ = '/';
+	memcpy(end, plan->file, strlen(plan->file) + 1);
+	return plan->candidate;
+}
+
+/* execvp's rules, but what is no program is never given to a shell. */
 static _Noreturn void execute(struct child_job *job)
 {
+	struct launch_plan *plan = job->plan;
+	const char *part = plan->search_path;
 	bool denied = false;
 
-	for (char **candidate = job->plan->candidates; *candidate; candidate++) {
-		execve(*candidate, job->plan->argv, job->plan->env);
+	if (strchr(plan->file, '/') || !plan->file[0] || strlen(plan->file) > NAME_MAX) {
+		execve(plan->file, plan->argv, plan->env);
+		give_up(job, LAUNCH_EXEC, 0);
+	}
+	for (;;) {
+		size_t length = strcspn(part, ":");
+
+		execve(compose(plan, part, length), plan->argv, plan->env);
 		if (errno == EACCES)
 			denied = true;
 		else if (errno != ENOENT && errno != ENOTDIR && errno != ESTALE && errno != ENODEV && errno != ETIMEDOUT)
-			give_up(job, LAUNCH_EXEC, 0);
-		if (!candidate[1])
 			break;
+		part += length;
+		if (!*part++) {
+			errno = denied ? EACCES : errno;
+			break;
+		}
 	}
-	if (denied)
-		errno = EACCES;
 	give_up(job, LAUNCH_EXEC, 0);
 }
 
 int child_run(void *arg)
 {
+	static const struct sigaction normal = {.sa_handler = SIG_DFL};
 	struct child_job *job = arg;
 	struct launch_plan *plan = job->plan;
 
-	if (job->cgroup_procs >= 0 && write(job->cgroup_procs, "0", 1) != 1)
-		give_up(job, LAUNCH_CGROUP, 0);
+	for (size_t i = 0; i < 2; i++)
+		if (job->join[i] >= 0 && write(job->join[i], "0", 1) != 1)
+			give_up(job, LAUNCH_CGROUP, 0);
+	sigaction(SIGPIPE, &normal, NULL);
 	if (setsid() < 0)
 		give_up(job, LAUNCH_SETSID, 0);
 	set_limits(job);

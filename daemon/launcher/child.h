@@ -4,12 +4,14 @@
 #include <sys/resource.h>
 
 #include "launcher/plan.h"
+#include "launcher/spawn.h"
 #include "link/journal.h"
 
 struct child_job {
 	struct launch_plan *plan;
-	struct journal_slot *slot; /* a failed step is written here */
-	int cgroup_procs;          /* to join by hand; -1: none, or born there */
+	struct journal_slot *slot; /* a failed step is written here, */
+	struct launched *launched; /* and here, where nobody reuses it before the launcher has read it */
+	int join[2];               /* files of cgroups to join by hand; -1: none */
 	struct rlimit nofile;      /* what the child gets unless the plan says otherwise */
 };
 

@@ -8,12 +8,12 @@
 #include <grp.h>
 #include <pb_decode.h>
 #include <pwd.h>
-#include <stdio.h>
 
 #include "base/mem.h"
 #include "spawnd/runtime/v1/launcher.pb.h"
 
 #define GROUPS_MAX 65536
+#define SLOT_MAX 65535u
 
 /* Where a repeated string goes. */
 struct list {
@@ -73,7 +73,7 @@ static bool decode_target(pb_istream_t *stream, const pb_field_t *field, void **
 
 	message.path.funcs.decode = decode_single;
 	message.path.arg = &single;
-	if (!pb_decode(stream, spawnd_runtime_v1_PlanFd_fields, &message))
+	if (!pb_decode(stream, spawnd_runtime_v1_PlanFd_fields, &message) || message.slot > SLOT_MAX || plan->target_count > SLOT_MAX)
 		return false;
 	plan->targets = mem_realloc(plan->targets, (plan->target_count + 1) * sizeof(*plan->targets));
 	plan->targets[plan->target_count++] = (struct target){
@@ -96,7 +96,7 @@ static bool decode_group(pb_istream_t *stream, const pb_field_t *field, void **a
 	uint32_t group;
 
 	while (stream->bytes_left) {
-		if (!pb_decode_varint32(stream, &group))
+		if (plan->group_count == GROUPS_MAX || !pb_decode_varint32(stream, &group))
 			return false;
 		plan->groups = mem_realloc(plan->groups, (plan->group_count + 1) * sizeof(gid_t));
 		plan->groups[plan->group_count++] = group;
@@ -118,33 +118,6 @@ static bool decode_limit(pb_istream_t *stream, const pb_field_t *field, void **a
 		.if_possible = message.if_possible,
 	};
 	return true;
-}
-
-/* Every path the program may have, in the order of execvp: itself when it has a slash, else under each part of PATH. */
-static void compose_candidates(struct launch_plan *plan, const char *file, const char *search_path)
-{
-	size_t parts = 1, size, used = 0, count = 0;
-
-	if (strchr(file, '/')) {
-		plan->candidates = mem_alloc(2 * sizeof(char *));
-		plan->candidates[0] = (char *)file;
-		return;
-	}
-	for (const char *at = search_path; *at; at++)
-		parts += *at == ':';
-	size = strlen(search_path) + parts * (strlen(file) + 3);
-	plan->candidates = mem_alloc((parts + 1) * sizeof(char *));
-	plan->candidate_text = mem_alloc(size);
-	for (const char *at = search_path;; at++) {
-		size_t length = strcspn(at, ":");
-
-		plan->candidates[count++] = plan->candidate_text + used;
-		used += (size_t)snprintf(plan->candidate_text + used, size - used, "%.*s%s%s", (int)length, at, length ? "/" : "./", file) +
-			1;
-		at += length;
-		if (!*at)
-			return;
-	}
 }
 
 /* The supplementary groups of a user, by the group database; just gid for a user it does not know. */
@@ -210,9 +183,9 @@ int plan_decode(struct launch_plan *plan, const uint8_t *bytes, size_t size, con
 {
 	spawnd_runtime_v1_Plan message = spawnd_runtime_v1_Plan_init_zero;
 	pb_istream_t stream = pb_istream_from_buffer(bytes, size);
-	const char *file = NULL, *search_path = NULL;
 	struct list argv = {plan, &plan->argv, &plan->argc}, env = {plan, &plan->env, &plan->envc};
-	struct single one_file = {plan, &file}, path = {plan, &search_path}, cwd = {plan, &plan->cwd};
+	struct single file = {plan, &plan->file}, path = {plan, &plan->search_path}, cwd = {plan, &plan->cwd};
+	bool done;
 
 	*plan = (struct launch_plan){.highest_slot = 2, .text_size = size + 1};
 	plan->text = mem_alloc(plan->text_size);
@@ -220,18 +193,19 @@ int plan_decode(struct launch_plan *plan, const uint8_t *bytes, size_t size, con
 	plan->env = mem_alloc(sizeof(char *));
 	message.argv = (pb_callback_t){.funcs.decode = decode_item, .arg = &argv};
 	message.env = (pb_callback_t){.funcs.decode = decode_item, .arg = &env};
-	message.file = (pb_callback_t){.funcs.decode = decode_single, .arg = &one_file};
+	message.file = (pb_callback_t){.funcs.decode = decode_single, .arg = &file};
 	message.search_path = (pb_callback_t){.funcs.decode = decode_single, .arg = &path};
 	message.cwd = (pb_callback_t){.funcs.decode = decode_single, .arg = &cwd};
 	message.fds = (pb_callback_t){.funcs.decode = decode_target, .arg = plan};
 	message.groups = (pb_callback_t){.funcs.decode = decode_group, .arg = plan};
 	message.rlimits = (pb_callback_t){.funcs.decode = decode_limit, .arg = plan};
-	if (!pb_decode(&stream, spawnd_runtime_v1_Plan_fields, &message))
-		return -EPROTO;
+	done = pb_decode(&stream, spawnd_runtime_v1_Plan_fields, &message);
 	copy_numbers(plan, &message);
-	if (!plan->argc || !file)
+	if (!done || !plan->argc || !plan->file)
 		return -EPROTO;
-	compose_candidates(plan, file, search_path ? search_path : "");
+	if (!plan->search_path)
+		plan->search_path = "";
+	plan->candidate = mem_alloc(strlen(plan->search_path) + strlen(plan->file) + sizeof("./"));
 	if (plan->set_ids && !plan->set_groups)
 		look_up_groups(plan);
 	return resolve_all(plan, fds, fd_count);
@@ -241,8 +215,7 @@ void plan_finish(struct launch_plan *plan)
 {
 	free(plan->argv);
 	free(plan->env);
-	free(plan->candidates);
-	free(plan->candidate_text);
+	free(plan->candidate);
 	free(plan->targets);
 	free(plan->groups);
 	free(plan->limits);

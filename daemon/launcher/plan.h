@@ -28,7 +28,9 @@ struct launch_plan {
 	uint32_t journal_slot;
 	char **argv, **env;
 	const char *cwd;
-	char **candidates; /* paths to try, in order */
+	const char *file;        /* with a slash: the program itself; else looked up in search_path */
+	const char *search_path; /* never NULL */
+	char *candidate;         /* room for the longest path a lookup can make */
 	struct target *targets;
 	size_t target_count;
 	int highest_slot;
@@ -47,14 +49,15 @@ struct launch_plan {
 	int cgroup;       /* descriptor of the directory to be born in; -1: none */
 	int cgroup_procs; /* descriptor to write "0" into; -1: none */
 	/* memory behind all of it */
-	char *text, *candidate_text;
+	char *text;
 	size_t text_used, text_size;
 	size_t argc, envc;
 };
 
 /*
  * Decodes `size` bytes of spawnd.runtime.v1.Plan that came with `fds` (borrowed; targets refer to them). Looks up
- * supplementary groups when the plan leaves them to the group database, which may block. 0 or -errno.
+ * supplementary groups when the plan leaves them to the group database, which may block. 0 or -errno; owner and journal_slot
+ * are there either way if the record had them. To be finished either way.
  */
 int plan_decode(struct launch_plan *plan, const uint8_t *bytes, size_t size, const int *fds, size_t fd_count);
 void plan_finish(struct launch_plan *plan);

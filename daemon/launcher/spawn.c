@@ -3,7 +3,7 @@
  * on anybody's size. It runs on a stack of its own: on ours it would overwrite the frames we return to.
  *
  * A child is born inside its cgroup where clone3 can do that. clone3 has no wrapper in the C library, hence the few lines of
- * assembly; elsewhere, and where it is forbidden (ENOSYS, EPERM under seccomp), the child joins by itself.
+ * assembly; elsewhere, and where it is forbidden (ENOSYS, EPERM under seccomp, threaded cgroups), the child joins by itself.
  */
 #include "launcher/spawn.h"
 
@@ -92,37 +92,45 @@ static long clone_plain(_Atomic int32_t *pid, struct child_job *job)
 	return done < 0 ? -errno : done;
 }
 
-/* Whether clone3 cannot do it here, whatever the cgroup. */
-static bool is_unavailable(long result)
+/* Out of processes or memory: that would be so by any road. */
+static bool is_exhausted(long result)
 {
-	return result == -ENOSYS || result == -EPERM || result == -EINVAL || result == -EOPNOTSUPP;
+	return result == -EAGAIN || result == -ENOMEM;
+}
+
+void spawn_record(struct journal_slot *slot, struct launched *launched, enum launch_stage stage, int error, int detail)
+{
+	slot->launch_error = launched->error = error;
+	slot->launch_detail = launched->detail = detail;
+	slot->launch_stage = launched->stage = stage;
 }
 
 struct launched spawn_run(struct journal *journal, struct launch_plan *plan, struct rlimit nofile)
 {
 	struct journal_slot *slot = &journal->slot[plan->journal_slot];
 	_Atomic int32_t *pid = &journal->pids[plan->journal_slot];
-	struct child_job job = {.plan = plan, .slot = slot, .cgroup_procs = plan->cgroup_procs, .nofile = nofile};
+	struct launched launched = {0};
+	struct child_job job = {.plan = plan, .slot = slot, .launched = &launched, .join = {plan->cgroup_procs, -1}, .nofile = nofile};
 	_cleanup_fd_ int procs = -1;
 	long result = -ENOSYS;
 
-	slot->launch_stage = LAUNCH_OK;
-	slot->launch_error = 0;
+	spawn_record(slot, &launched, LAUNCH_OK, 0, 0);
 	if (plan->cgroup >= 0)
 		result = clone_into(plan->cgroup, pid, &job);
-	if (plan->cgroup >= 0 && is_unavailable(result)) {
-		job.cgroup_procs = procs = openat(plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-		if (procs < 0)
-			return (struct launched){.stage = LAUNCH_CGROUP, .error = errno};
-	}
-	if (result == -ENOSYS || (plan->cgroup >= 0 && is_unavailable(result)))
+	if (result < 0 && !is_exhausted(result)) {
+		if (plan->cgroup >= 0) {
+			/* What hinders clone3 may not hinder the child; and if it does, the child's errno says more. */
+			job.join[1] = procs = openat(plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+			if (procs < 0) {
+				spawn_record(slot, &launched, LAUNCH_CGROUP, errno, 0);
+				return launched;
+			}
+		}
 		result = clone_plain(pid, &job);
+	}
 	if (result < 0)
-		return (struct launched){.stage = LAUNCH_CLONE, .error = (int)-result};
-	return (struct launched){
-		.pid = (int32_t)result,
-		.stage = (enum launch_stage)slot->launch_stage,
-		.error = slot->launch_error,
-		.detail = slot->launch_detail,
-	};
+		spawn_record(slot, &launched, LAUNCH_CLONE, (int)-result, 0);
+	else
+		launched.pid = (int32_t)result;
+	return launched;
 }

@@ -5,6 +5,7 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -24,15 +25,16 @@ static char *no_env[] = {(char *)"PATH=/bin:/usr/bin", NULL};
 /* A plan for argv whose program is argv[0] itself, stdout into `out`. */
 static struct launch_plan plan_of(char **argv, struct target *targets, size_t count)
 {
-	static char *candidates[2];
+	static char candidate[PATH_MAX];
 
-	candidates[0] = argv[0];
 	return (struct launch_plan){
 		.owner = 1,
 		.argv = argv,
 		.env = no_env,
 		.cwd = "/",
-		.candidates = candidates,
+		.file = argv[0],
+		.search_path = "",
+		.candidate = candidate,
 		.targets = targets,
 		.target_count = count,
 		.highest_slot = 2,
@@ -99,7 +101,6 @@ void test_status_and_signal_reach_the_parent(void)
 
 	CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 	CU_ASSERT_EQUAL(launched.stage, LAUNCH_OK);
-	killed.candidates[0] = (char *)"/bin/sh";
 	status = run(&killed, &launched);
 	CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == 9);
 }
@@ -124,14 +125,14 @@ void test_failures_name_their_stage(void)
 	struct target file = {.slot = 1, .source = -1, .same_as = -1, .path = "/nonexistent/x", .open_flags = O_WRONLY | O_CREAT};
 
 	expect_failure(&plan, LAUNCH_EXEC, ENOENT);
-	plan.candidates[0] = path;
+	plan.file = path;
 	expect_failure(&plan, LAUNCH_EXEC, EACCES);
 	fchmod(fd, 0755);
 	CU_ASSERT_EQUAL(write(fd, "no program", 10), 10);
 	close(fd);
 	expect_failure(&plan, LAUNCH_EXEC, ENOEXEC);
 	unlink(path);
-	plan.candidates[0] = (char *)"/bin/true";
+	plan.file = "/bin/true";
 	plan.cwd = "/nonexistent";
 	expect_failure(&plan, LAUNCH_CWD, ENOENT);
 	plan.cwd = "/";
@@ -143,16 +144,27 @@ void test_failures_name_their_stage(void)
 	expect_failure(&plan, LAUNCH_TTY, ENOTTY);
 }
 
-void test_a_list_of_candidates_is_tried_like_a_path(void)
+void test_a_name_without_slash_is_looked_up(void)
 {
+	static char long_name[NAME_MAX + 2];
 	struct launch_plan plan = plan_of((char *[]){(char *)"true", NULL}, NULL, 0);
 	struct launched launched;
 
-	plan.candidates =
-		(char *[]){(char *)"/nonexistent/true", (char *)"/etc/passwd/true", (char *)"/etc/passwd", (char *)"/bin/true", NULL};
+	plan.search_path = "/nonexistent:/etc/passwd:/etc:/bin";
 	CU_ASSERT_EQUAL(run(&plan, &launched), 0);
-	plan.candidates = (char *[]){(char *)"/etc/passwd", (char *)"/nonexistent/true", NULL};
+	plan.search_path = "/nonexistent:";
+	expect_failure(&plan, LAUNCH_EXEC, ENOENT);
+	plan.cwd = "/bin";
+	CU_ASSERT_EQUAL(run(&plan, &launched), 0);
+	plan.cwd = "/";
+	plan.search_path = "/etc:/nonexistent";
+	plan.file = "passwd";
 	expect_failure(&plan, LAUNCH_EXEC, EACCES);
+	plan.file = "";
+	expect_failure(&plan, LAUNCH_EXEC, ENOENT);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	plan.file = long_name;
+	expect_failure(&plan, LAUNCH_EXEC, ENAMETOOLONG);
 }
 
 void test_descriptors_change_places_and_no_other_is_left(void)
