@@ -26,10 +26,10 @@ enum pump_state { PUMP_NEW, PUMP_WATCHING, PUMP_PAUSED, PUMP_HOT, PUMP_BLOCKED, 
  */
 struct via {
 	int fds[2];
-	uint64_t length; /* bytes in it that are not taken */
-	int64_t time_ns; /* when they were read */
-	bool handed;     /* a reader was told of them and has not taken them */
-	bool leave;      /* become kept as soon as they are taken */
+	uint64_t length;             /* bytes in it that are not taken */
+	int64_t time_ns;             /* when they were read */
+	const struct reader *holder; /* was told of them and has not taken them */
+	bool leave;                  /* become kept as soon as they are taken */
 };
 
 /* One slot. */

@@ -491,7 +491,7 @@ void pump_direct_take(struct pump *pump, size_t length)
 {
 	struct via *via = pump->via;
 
-	via->handed = false;
+	via->holder = NULL;
 	via->length -= length;
 	outlog_skip(&pump->log, length);
 	if (via->length)
@@ -509,7 +509,7 @@ void pump_demote(struct pump *pump, bool now)
 
 	if (!pump->direct)
 		return;
-	if (via && via->length && via->handed && !now) {
+	if (via && via->length && via->holder && !now) {
 		via->leave = true;
 		return;
 	}
@@ -520,7 +520,7 @@ void pump_demote(struct pump *pump, bool now)
 			outlog_skip(&pump->log, via->length - there);
 			via->length = there;
 		}
-		via->handed = false;
+		via->holder = NULL;
 		outindex_add(pump->output, pump_index(pump), pump->log.end, via->length, via->time_ns);
 	} else {
 		via_close(pump);

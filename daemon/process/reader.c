@@ -135,11 +135,13 @@ void reader_destroy(struct reader *reader)
 		output->reader_count--;
 		output->block_count -= reader->policy == READER_BLOCK;
 		for (size_t i = 0; i < output->pump_count; i++) {
+			struct pump *pump = &output->pumps[i];
+
 			if (!reader->places[i].reads)
 				continue;
-			output->pumps[i].readers--;
-			pump_demote(&output->pumps[i], output->pumps[i].readers == 0);
-			pump_kick(&output->pumps[i]);
+			pump->readers--;
+			pump_demote(pump, !pump->readers || (pump->via && pump->via->holder == reader));
+			pump_kick(pump);
 		}
 	}
 	free(reader->file_buffer);
@@ -320,9 +322,11 @@ static enum reader_result direct_chunk(struct reader *reader, size_t limit, stru
 	for (size_t i = 0; i < output->pump_count; i++) {
 		struct pump *pump = &output->pumps[i];
 
-		if (!pump->direct || !reader->places[i].reads || pump_direct_next(pump, limit) == 0)
+		if (!pump->direct || !reader->places[i].reads || (pump->via && pump->via->holder && pump->via->holder != reader))
 			continue;
-		pump->via->handed = true;
+		if (pump_direct_next(pump, limit) == 0)
+			continue;
+		pump->via->holder = reader;
 		*chunk = (struct chunk){.slot = pump->slot, .offset = pump->log.end, .time_ns = pump->via->time_ns};
 		chunk->length = pump->via->length < limit ? (size_t)pump->via->length : limit;
 		chunk->pipe_fd = pump->via->fds[0];
@@ -392,7 +396,7 @@ void reader_take(struct reader *reader, const struct chunk *chunk)
 		at->offset += chunk->gap ? chunk->gap : chunk->length;
 	if (chunk->gap)
 		note_gap(pump, chunk);
-	if (chunk->pipe_fd >= 0 && pump->via && pump->via->handed)
+	if (chunk->pipe_fd >= 0 && pump->via && pump->via->holder == reader)
 		pump_direct_take(pump, chunk->length);
 	pump_kick(pump);
 }
