@@ -203,7 +203,9 @@ static void rescue(struct launch *launch, struct pending *pending)
 	int32_t pid = launch->host->pid(launch->context, pending->slot);
 	const struct journal_slot *slot = launch->host->slot(launch->context, pending->slot);
 
-	if (pid != 0) {
+	if (atomic_load(&slot->owner) != pending->owner) {
+		settle(launch, pending, 0, LAUNCH_PLAN, ESRCH, 0); /* it ended so soon that its slot was given back */
+	} else if (pid != 0) {
 		settle(launch, pending, pid, (enum launch_stage)slot->launch_stage, slot->launch_error, slot->launch_detail);
 	} else if (++pending->attempts < ATTEMPTS_MAX) {
 		TAILQ_INSERT_HEAD(&launch->waiting, pending, entry);
@@ -262,8 +264,7 @@ static void take_answer(struct launcher *launcher, const spawnd_runtime_v1_Launc
 	launcher->stuck = false;
 	launch->start_failures = 0;
 	launch->retry_ms = RETRY_FIRST_MS;
-	settle(launch, pending, launched->pid, (enum launch_stage)launched->stage, launched->error,
-		launch->host->slot(launch->context, pending->slot)->launch_detail);
+	settle(launch, pending, launched->pid, (enum launch_stage)launched->stage, launched->error, launched->detail);
 }
 
 /* Takes all answers that are there. 0, or negative when the launcher is gone. */

@@ -127,6 +127,7 @@ static int submit(uint32_t slot, const int *fds, size_t count)
 	pb_ostream_t stream = pb_ostream_from_buffer(record, sizeof(record));
 	struct err err;
 
+	atomic_store(&world.slots[slot].owner, 100 + slot);
 	pb_encode(&stream, spawnd_runtime_v1_Plan_fields, &plan);
 	return launch_submit(world.launch, 100 + slot, slot, mem_dup(record, stream.bytes_written), stream.bytes_written, fds, count,
 		on_launched, &world.answers[slot], &err);
@@ -150,7 +151,8 @@ static int take_plan(uint32_t index, size_t *fd_count)
 
 static void answer_plan(uint32_t index, uint32_t slot, int32_t pid, int stage, int error)
 {
-	spawnd_runtime_v1_Launched launched = {.owner = 100 + slot, .journal_slot = slot, .pid = pid, .stage = stage, .error = error};
+	spawnd_runtime_v1_Launched launched = {
+		.owner = 100 + slot, .journal_slot = slot, .pid = pid, .stage = stage, .error = error, .detail = 5};
 
 	CU_ASSERT_EQUAL(link_send(&world.launchers[index], spawnd_runtime_v1_Launched_fields, &launched, NULL, 0), 0);
 	run_ms(1);
@@ -169,7 +171,6 @@ void test_a_plan_goes_and_its_answer_comes(void)
 	CU_ASSERT_EQUAL(take_plan(0, &count), 3);
 	CU_ASSERT_EQUAL(count, 2);
 	CU_ASSERT_EQUAL(world.answers[3].calls, 0);
-	world.slots[3].launch_detail = 5;
 	answer_plan(0, 3, 4711, LAUNCH_FILE, ENOENT);
 	CU_ASSERT_EQUAL(world.answers[3].calls, 1);
 	CU_ASSERT_EQUAL(world.answers[3].pid, 4711);
@@ -262,6 +263,21 @@ void test_a_cloned_child_is_adopted(void)
 	CU_ASSERT_EQUAL(world.answers[1].pid, 4711);
 	CU_ASSERT_EQUAL(world.answers[1].stage, LAUNCH_EXEC);
 	CU_ASSERT_EQUAL(world.answers[1].error, ENOENT);
+	close_world();
+}
+
+/* Its exit was told and its slot given back before anybody noticed that the launcher is gone. */
+void test_a_slot_given_back_is_not_launched_again(void)
+{
+	open_world();
+	come_up(0);
+	submit(1, NULL, 0);
+	take_plan(0, NULL);
+	atomic_store(&world.slots[1].owner, 0);
+	go_down(0, true);
+	CU_ASSERT_EQUAL(world.answers[1].calls, 1);
+	CU_ASSERT_EQUAL(world.answers[1].pid, 0);
+	CU_ASSERT_EQUAL(world.answers[1].error, ESRCH);
 	close_world();
 }
 
