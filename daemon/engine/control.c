@@ -27,8 +27,9 @@ struct control {
 	struct loop_fd *watch;
 	struct loop_timer *pause;
 	struct client *clients;
-	bool stopped, full;
-	bool told; /* that accepting pauses, since it last went well */
+	bool stopped;
+	bool told;      /* that accepting pauses, since it last went well */
+	bool told_full; /* that there are too many clients, since there were clearly fewer */
 };
 
 static struct client *find_client(struct control *control, const struct peer *peer)
@@ -47,8 +48,9 @@ size_t control_clients(const struct control *control)
 /* Goes on accepting unless there is a reason not to. */
 static void resume(struct control *control)
 {
-	control->full = control_clients(control) >= control->config.clients_max;
-	if (!control->stopped && !control->full && !loop_timer_pending(control->pause))
+	if (control_clients(control) < control->config.clients_max - control->config.clients_max / 8)
+		control->told_full = false;
+	if (!control->stopped && control_clients(control) < control->config.clients_max && !loop_timer_pending(control->pause))
 		loop_fd_set(control->watch, LOOP_READ);
 }
 
@@ -130,9 +132,9 @@ static void on_connection(void *arg, unsigned events)
 		int fd;
 
 		if (control_clients(control) >= control->config.clients_max) {
-			if (!control->full)
+			if (!control->told_full)
 				log_(LOG_WARNING, "socket: %zu clients, the most there may be; others wait", control_clients(control));
-			control->full = true;
+			control->told_full = true;
 			loop_fd_set(control->watch, 0);
 			return;
 		}
