@@ -1,0 +1,29 @@
+/*
+ * What happens, for whoever may observe it: the last EVENTS_KEPT events in a ring, each packed once, and subscribers that read
+ * it each from its place as far as their credit goes. One that falls out of the ring is told what it lost.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define EVENTS_KEPT 4096u
+
+struct child;
+struct events;
+
+struct events *events_create(void);
+void events_destroy(struct events *events); /* NULL is fine; subscribers are gone before */
+
+uint64_t events_last(const struct events *events); /* seq of the newest; 0: none yet */
+
+void events_spawned(struct events *events, struct child *child);
+void events_failed(struct events *events, struct child *child);
+void events_exited(struct events *events, struct child *child);
+void events_closed(struct events *events, struct child *child);
+void events_stopping(struct events *events, struct child *child, const char *why);
+void events_gap(struct events *events, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes);
+void events_removed(struct events *events, struct child *child);
+void events_audit(struct events *events, uid_t uid, pid_t pid, const char *method, const char *why);

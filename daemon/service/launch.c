@@ -1,0 +1,120 @@
+/* See launch.h. */
+#include "service/launch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "service/reading.h"
+
+/* Takes the client's descriptors for the FD slots, in ascending order of slot. *count_out of them were taken, on errors too. */
+static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t *count_out, struct err *err)
+{
+	*count_out = 0;
+	for (size_t i = 0; i < spec->slot_count; i++) {
+		const struct slot_spec *slot = &spec->slots[i];
+		size_t at = 0;
+		char field[64];
+		int done;
+
+		if (slot->kind != SLOT_FD)
+			continue;
+		/* the request names slots in any order: find which entry this one was */
+		while (at < spec->message->n_stdio && spec->message->stdio[at]->slot != slot->slot)
+			at++;
+		snprintf(field, sizeof(field), "spec.stdio[%zu].fd.%s", at, slot->fd_attached ? "attached" : "number");
+		done = slot->fd_attached ? call_take_fd(call, (uint32_t)slot->fd_number, field, &fds[*count_out], err)
+					 : call_fetch_fd(call, slot->fd_number, field, &fds[*count_out], err);
+		if (done < 0)
+			return done;
+		(*count_out)++;
+	}
+	return 0;
+}
+
+/* Who asks, and what its session told. */
+static struct spec_context context_of(struct service *service, struct call *call)
+{
+	struct peer *peer = call_peer(call);
+	struct spec_context context = {
+		.uid = peer_uid(peer),
+		.gid = peer_gid(peer),
+		.daemon_uid = geteuid(),
+		.no_new_privs = service->config.host->no_new_privs(service->config.context, peer),
+	};
+
+	session_fill_context(peer_session(peer), &context);
+	return context;
+}
+
+/* What of a compiled spec depends on the client and its stream. */
+static int check(const struct launch_request *request, const struct spec *spec, struct err *err)
+{
+	int done = reading_check(spec, request->reader, err);
+
+	if (done < 0)
+		return done;
+	if (spec->message->transport != SPAWND__V1__TRANSPORT__TRANSPORT_HANDOVER || peer_fd_passing(call_peer(request->call)))
+		return 0;
+	done = err_set(
+		err, STATUS_FAILED_PRECONDITION, "spec.transport: HANDOVER is for clients that told the feature fd_passing in Hello");
+	snprintf(err->field, sizeof(err->field), "spec.transport");
+	return done;
+}
+
+static int start(struct service *service, const struct launch_request *request, struct child **child_out, struct err *err)
+{
+	struct spec_context context = context_of(service, request->call);
+	_cleanup_free_ int *fds = NULL;
+	struct spec *spec;
+	size_t count = 0;
+	int done = spec_compile(request->spec, &context, request->use, &spec, err);
+
+	if (done < 0)
+		return done;
+	fds = mem_alloc((spec->slot_count + 1) * sizeof(*fds));
+	done = check(request, spec, err);
+	if (done == 0)
+		done = take_fds(request->call, spec, fds, &count, err);
+	if (done == 0)
+		done = child_create(service->config.children, spec, context.uid, fds, count, child_out, err);
+	else
+		for (size_t i = 0; i < count; i++)
+			fd_close(&fds[i]);
+	spec_unref(spec);
+	return done;
+}
+
+int launch_process(const struct launch_request *request, struct child **child_out, bool *joined_out, struct err *err)
+{
+	struct service *service = service_get();
+	struct act_name name = {.uid = peer_uid(call_peer(request->call)), .key = request->key, .method = call_method(request->call)->name};
+	struct known_act known = {0};
+	int64_t now = clock_boot_ns();
+	int done;
+
+	*joined_out = false;
+	if (!request->spec)
+		return err_invalid(err, "spec", "is missing");
+	if (name.key && *name.key)
+		name.digest = keys_digest(&request->spec->base);
+	done = keys_find(service->keys, &name, now, &known, err);
+	if (done < 0)
+		return done;
+	if (done) {
+		*joined_out = true;
+		*child_out = children_find(service->config.children, known.process);
+		return *child_out ? 0
+				  : err_set(err, STATUS_NOT_FOUND, "process %" PRIu64 ", which this idempotency_key started, is gone",
+					    known.process);
+	}
+	done = start(service, request, child_out, err);
+	if (done < 0)
+		return done;
+	known.process = child_id(*child_out);
+	keys_put(service->keys, &name, now, &known);
+	return 0;
+}

@@ -1,0 +1,181 @@
+/* See outflow.h. */
+#include "service/outflow.h"
+
+#include "base/mem.h"
+#include "service/prefix.h"
+#include "spawnd/v1/processes.pb-c.h"
+
+void outflow_init(struct outflow *outflow, struct call *call, struct child *child)
+{
+	*outflow = (struct outflow){.call = call, .child = child};
+}
+
+void outflow_plan_finish(struct outflow_plan *plan)
+{
+	free(plan->slots);
+	free(plan->at);
+	*plan = (struct outflow_plan){0};
+}
+
+static void stop(struct outflow *outflow)
+{
+	reader_destroy(outflow->reader);
+	outflow->reader = NULL;
+	outflow->done = true;
+}
+
+void outflow_finish(struct outflow *outflow)
+{
+	stop(outflow);
+	outflow_plan_finish(&outflow->plan);
+	free(mem_steal(&outflow->until));
+}
+
+static void on_ready(void *context, struct reader *reader)
+{
+	struct outflow *outflow = context;
+
+	call_want_send(outflow->call);
+}
+
+static const struct reader_observer observer = {.on_ready = on_ready};
+
+/* The totals of now, by slot. */
+static struct slot_total *totals_of(const struct child *child, size_t *count_out)
+{
+	size_t count = child_totals(child, NULL, 0);
+	struct slot_total *totals = mem_alloc((count + 1) * sizeof(*totals));
+
+	*count_out = child_totals(child, totals, count);
+	return totals;
+}
+
+static void place(struct outflow *outflow)
+{
+	const struct outflow_plan *plan = &outflow->plan;
+	size_t count;
+	_cleanup_free_ struct slot_total *totals = totals_of(outflow->child, &count);
+
+	if (plan->from == OUTFLOW_RETAINED)
+		reader_seek_retained(outflow->reader);
+	if (plan->from == OUTFLOW_TIME)
+		reader_seek_time(outflow->reader, plan->since_ns);
+	for (size_t i = 0; plan->from == OUTFLOW_ZERO && i < count; i++)
+		reader_seek(outflow->reader, totals[i].slot, 0);
+	for (size_t i = 0; i < plan->at_count; i++)
+		reader_seek(outflow->reader, plan->at[i].slot, plan->at[i].bytes);
+	if (plan->snapshot) {
+		outflow->until = mem_steal(&totals);
+		outflow->until_count = count;
+	}
+}
+
+void outflow_begin(struct outflow *outflow, struct outflow_plan *plan)
+{
+	outflow_finish(outflow);
+	outflow->plan = *plan;
+	*plan = (struct outflow_plan){0};
+	outflow->done = false;
+	outflow->reader =
+		reader_create(outflow->child, outflow->plan.policy, outflow->plan.slots, outflow->plan.slot_count, &observer, outflow);
+	place(outflow);
+	call_want_send(outflow->call);
+}
+
+/* How much of a chunk belongs to the snapshot; all of it without one. */
+static size_t within(const struct outflow *outflow, const struct chunk *chunk)
+{
+	for (size_t i = 0; outflow->plan.snapshot && i < outflow->until_count; i++) {
+		uint64_t end = outflow->until[i].bytes;
+
+		if (outflow->until[i].slot != chunk->slot)
+			continue;
+		return chunk->offset >= end ? 0 : end - chunk->offset < chunk->length ? (size_t)(end - chunk->offset) : chunk->length;
+	}
+	return chunk->length;
+}
+
+/* This slot has reached its end of the snapshot. True when all have, or were never to come. */
+static bool note_reached(struct outflow *outflow, uint32_t slot, uint64_t offset)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < outflow->until_count; i++) {
+		struct slot_total *until = &outflow->until[i];
+
+		if (until->slot == slot && offset >= until->bytes)
+			until->complete = true;
+	}
+	for (size_t i = 0; i < outflow->until_count; i++)
+		all = all && (outflow->until[i].complete || outflow->until[i].bytes == 0);
+	return all;
+}
+
+static void send_gap(struct outflow *outflow, const struct chunk *chunk)
+{
+	Spawnd__V1__ProcessEvent event = SPAWND__V1__PROCESS_EVENT__INIT;
+	Spawnd__V1__OutputGap gap = SPAWND__V1__OUTPUT_GAP__INIT;
+
+	gap.slot = chunk->slot;
+	gap.offset = chunk->offset;
+	gap.bytes = chunk->gap;
+	event.event_case = SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT_GAP;
+	event.output_gap = &gap;
+	call_send(outflow->call, &event.base, NULL, 0);
+}
+
+/* One frame of output, its payload from memory. */
+static void send_bytes(struct outflow *outflow, const struct chunk *chunk, size_t length)
+{
+	uint8_t prefix[PREFIX_MAX];
+	struct iovec iov[3] = {{.iov_base = prefix}};
+	size_t count = 1, left = length;
+
+	iov[0].iov_len = prefix_output(prefix, chunk->slot, chunk->offset, chunk->time_ns, length);
+	for (size_t i = 0; i < chunk->iov_count && left; i++) {
+		iov[count] = chunk->iov[i];
+		if (iov[count].iov_len > left)
+			iov[count].iov_len = left;
+		left -= iov[count++].iov_len;
+	}
+	call_send_bulk(outflow->call, iov, count, length);
+}
+
+static void send_pipe(struct outflow *outflow, const struct chunk *chunk)
+{
+	uint8_t prefix[PREFIX_MAX];
+	size_t size = prefix_output(prefix, chunk->slot, chunk->offset, chunk->time_ns, chunk->length);
+
+	call_send_bulk_pipe(outflow->call, prefix, size, chunk->pipe_fd, chunk->length);
+}
+
+bool outflow_send(struct outflow *outflow)
+{
+	size_t limit = call_credit(outflow->call), length;
+	enum reader_result result;
+	struct chunk chunk;
+
+	if (!outflow->reader)
+		return false;
+	/* without credit this only learns whether there is an end */
+	result = reader_next(outflow->reader, limit < OUTFLOW_PAYLOAD_MAX ? limit : OUTFLOW_PAYLOAD_MAX, &chunk);
+	if (result == READER_END || (result == READER_NOTHING && limit && outflow->plan.snapshot)) {
+		stop(outflow);
+		return false;
+	}
+	if (result == READER_NOTHING)
+		return false;
+	length = result == READER_GAP ? 0 : within(outflow, &chunk);
+	if (result == READER_GAP && outflow->plan.tell_gaps)
+		send_gap(outflow, &chunk);
+	else if (result == READER_PIPE)
+		send_pipe(outflow, &chunk);
+	else if (length)
+		send_bytes(outflow, &chunk, length);
+	reader_take(outflow->reader, &chunk);
+	if (outflow->plan.snapshot && note_reached(outflow, chunk.slot, chunk.offset + chunk.length + chunk.gap)) {
+		stop(outflow);
+		return false;
+	}
+	return true;
+}

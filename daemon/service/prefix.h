@@ -1,0 +1,16 @@
+/*
+ * The few bytes before the payload of an output message, packed by hand: the payload is the last field, so that what follows
+ * them on the wire may come from anywhere. Byte for byte what protobuf-c makes of the same message.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PREFIX_MAX 48
+
+/*
+ * ProcessEvent{output: {slot, offset, time_ns, data}} and, having the same field numbers, RunReply{output: ...}, up to the
+ * first byte of data, of which there are `payload` (not 0). Returns the number of bytes written to out.
+ */
+size_t prefix_output(uint8_t out[PREFIX_MAX], uint32_t slot, uint64_t offset, int64_t time_ns, size_t payload);

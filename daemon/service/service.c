@@ -1,0 +1,139 @@
+/* See service.h. What happens to every process is heard here once, and told to the tables that follow it. */
+#include "service/service.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "service/internal.h"
+#include "service/kill.h"
+
+static struct service *current;
+
+struct service *service_get(void)
+{
+	return current;
+}
+
+static void on_spawned(void *context, struct child *child)
+{
+	struct service *service = context;
+
+	service->spawned_total++;
+	events_spawned(service->events, child);
+}
+
+static void on_failed(void *context, struct child *child, const struct err *err)
+{
+	struct service *service = context;
+
+	events_failed(service->events, child);
+}
+
+static void on_exited(void *context, struct child *child)
+{
+	struct service *service = context;
+
+	events_exited(service->events, child);
+}
+
+static void on_closed(void *context, struct child *child)
+{
+	struct service *service = context;
+
+	events_closed(service->events, child);
+}
+
+static void on_gap(void *context, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes)
+{
+	struct service *service = context;
+
+	events_gap(service->events, child, slot, offset, bytes);
+}
+
+static void on_stopping(void *context, struct child *child, const char *why)
+{
+	struct service *service = context;
+
+	events_stopping(service->events, child, why);
+}
+
+static void on_removed(void *context, struct child *child)
+{
+	struct service *service = context;
+
+	events_removed(service->events, child);
+	hold_forget(service->sessions, child_id(child));
+	feeds_forget(service->feeds, child);
+}
+
+static const struct child_observer observer = {
+	.on_spawned = on_spawned,
+	.on_failed = on_failed,
+	.on_exited = on_exited,
+	.on_closed = on_closed,
+	.on_gap = on_gap,
+	.on_stopping = on_stopping,
+	.on_removed = on_removed,
+};
+
+/* The last that held a process has vanished, and did not come back. */
+static void on_lost(void *context, uint64_t process)
+{
+	struct service *service = context;
+	struct child *child = children_find(service->config.children, process);
+
+	if (child && !child_is_closed(child) && child_state(child) != CHILD_FAILED && !service->ending)
+		child_disconnected(child);
+}
+
+struct service *service_create(const struct service_config *config)
+{
+	struct service *service = mem_alloc(sizeof(*service));
+
+	assert(!current);
+	service->config = *config;
+	service->sessions = sessions_create(config->loop, on_lost, service);
+	service->keys = keys_create();
+	service->feeds = feeds_create();
+	service->events = events_create();
+	children_observe(config->children, &observer, service);
+	current = service;
+	return service;
+}
+
+void service_destroy(struct service *service)
+{
+	static const struct child_observer deaf;
+
+	if (!service)
+		return;
+	kill_forget_all(service);
+	children_observe(service->config.children, &deaf, NULL);
+	events_destroy(service->events);
+	feeds_destroy(service->feeds);
+	keys_destroy(service->keys);
+	sessions_destroy(service->sessions);
+	free(service);
+	current = NULL;
+}
+
+void service_ending(struct service *service)
+{
+	service->ending = true;
+}
+
+void service_peer_gone(struct service *service, struct peer *peer)
+{
+	struct session *session = peer_session(peer);
+
+	if (!session)
+		return;
+	peer_set_session(peer, NULL);
+	session_leave(service->sessions, session);
+}
+
+void service_audit(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why)
+{
+	service->refused_total++;
+	events_audit(service->events, uid, pid, method, why);
+}

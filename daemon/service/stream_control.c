@@ -1,0 +1,111 @@
+/* What clients say on the stream of a process: stdin, credit, signals, the size of the terminal, the end. */
+#include "service/stream_control.h"
+
+#include <errno.h>
+
+#include "service/convert.h"
+
+/* The stop ladder, as the spec has it. */
+static void kill_by_cancel(struct stream *stream)
+{
+	const struct spec *spec = child_spec(stream->child);
+
+	child_stop(stream->child, spec->kill_signal, spec->message->grace_ms, convert_scope(spec->message->kill_scope, KILL_TREE),
+		CHILD_REASON_STOPPED, "cancel", NULL, NULL);
+}
+
+static int cancel(struct stream *stream, struct err *err)
+{
+	stream->cancelled = true;
+	if (stream->kind == STREAM_SPAWN || stream->kind == STREAM_RUN)
+		kill_by_cancel(stream);
+	return convert_cancelled(err);
+}
+
+/* Who may only look on may not signal. */
+static int check_right(const struct stream *stream, struct err *err)
+{
+	const struct service *service = stream->service;
+
+	if (stream->kind != STREAM_ATTACH || service->config.host->may(service->config.context, call_peer(stream->call), RIGHT_SIGNAL))
+		return 0;
+	return err_set(err, STATUS_PERMISSION_DENIED, "Attach: signals need the right to signal");
+}
+
+static int signal_child(struct stream *stream, const Spawnd__V1__SignalCommand *command, struct err *err)
+{
+	int done = convert_signal(command->signal, true, "control.signal.signal", err);
+
+	if (done == 0)
+		done = check_right(stream, err);
+	if (done == 0)
+		child_signal(stream->child, command->signal, convert_scope(command->scope, KILL_CHILD), NULL, NULL);
+	return done;
+}
+
+/* A terminal that is gone with its process is nobody's fault. */
+static int resize(struct stream *stream, const Spawnd__V1__WindowSize *window, struct err *err)
+{
+	int done = convert_window(child_spec(stream->child), window, "control.resize", err);
+
+	if (done == 0)
+		child_resize(stream->child, window->rows, window->columns, NULL);
+	return done;
+}
+
+static int control(struct stream *stream, const Spawnd__V1__ProcessControl *said, struct err *err)
+{
+	switch (said->control_case) {
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN:
+		return input_data(&stream->input, said->stdin, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT:
+		call_grant(stream->call, said->grant->bytes, said->grant->messages);
+		return 0;
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_SIGNAL:
+		return signal_child(stream, said->signal, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_RESIZE:
+		return resize(stream, said->resize, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_CANCEL:
+		return cancel(stream, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL__NOT_SET:
+	default:
+		return err_invalid(err, "control", "says nothing");
+	}
+}
+
+static int logs_message(struct stream *stream, const Spawnd__V1__LogsRequest *request, struct err *err)
+{
+	switch (request->message_case) {
+	case SPAWND__V1__LOGS_REQUEST__MESSAGE_GRANT:
+		call_grant(stream->call, request->grant->bytes, request->grant->messages);
+		return 0;
+	case SPAWND__V1__LOGS_REQUEST__MESSAGE_CANCEL:
+		return cancel(stream, err);
+	case SPAWND__V1__LOGS_REQUEST__MESSAGE_START:
+	case SPAWND__V1__LOGS_REQUEST__MESSAGE__NOT_SET:
+	default:
+		return err_invalid(err, "message", "only grant or cancel may follow start");
+	}
+}
+
+int stream_message(struct stream *stream, const ProtobufCMessage *message, struct err *err)
+{
+	const Spawnd__V1__ProcessControl *said = NULL;
+
+	if (stream->kind == STREAM_LOGS)
+		return logs_message(stream, (const Spawnd__V1__LogsRequest *)message, err);
+	if (stream->kind == STREAM_SPAWN) {
+		const Spawnd__V1__SpawnRequest *request = (const Spawnd__V1__SpawnRequest *)message;
+
+		said = request->message_case == SPAWND__V1__SPAWN_REQUEST__MESSAGE_CONTROL ? request->control : NULL;
+	} else if (stream->kind == STREAM_ATTACH) {
+		const Spawnd__V1__AttachRequest *request = (const Spawnd__V1__AttachRequest *)message;
+
+		said = request->message_case == SPAWND__V1__ATTACH_REQUEST__MESSAGE_CONTROL ? request->control : NULL;
+	} else {
+		const Spawnd__V1__RunRequest *request = (const Spawnd__V1__RunRequest *)message;
+
+		said = request->message_case == SPAWND__V1__RUN_REQUEST__MESSAGE_CONTROL ? request->control : NULL;
+	}
+	return said ? control(stream, said, err) : err_invalid(err, "message", "only control may follow start");
+}
