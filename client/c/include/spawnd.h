@@ -1,15 +1,24 @@
 /*
  * libspawnd: programs that run under spawnd, from C.
  *
- * One `struct spawnd` is one connection to a daemon. It belongs to one thread at a time. Functions that are said to block
- * wait for the daemon in poll(2) and run callbacks of other calls meanwhile; all others return at once. Inside a callback
- * only functions that do not block may be called.
+ * Threads. One `struct spawnd` is one connection to a daemon. It and all that was opened on it belong to one thread at a
+ * time; several connections may live in several threads. Specs, errors and results are plain memory.
  *
- * Use it blocking (spawnd_start, spawnd_run, ...), or in an event loop: watch spawnd_fd() for spawnd_events() and call
- * spawnd_dispatch() when it is ready; <spawnd_libevent.h> does that for a libevent base.
+ * Blocking. Functions that are said to block wait for the daemon in poll(2) and run callbacks of other calls meanwhile; all
+ * others return at once. Inside a callback only functions that do not block may be called: the others fail with
+ * SPAWND_FAILED_PRECONDITION. spawnd_close and every ..._free are allowed inside every callback.
  *
- * Functions that can fail return 0 or a positive result, or -1 with *error filled (error may be NULL). Texts that they
- * return belong to the object they come from. Times are nanoseconds since the epoch, durations milliseconds, sizes bytes.
+ * Loops. Watch spawnd_fd() for spawnd_events() and call spawnd_dispatch() when it is ready; <spawnd_libevent.h> does that
+ * for a libevent base. Callbacks run in spawnd_dispatch and in blocking functions, never anywhere else.
+ *
+ * Errors. Functions that can fail return 0 or a positive result, or -1 (or NULL) with *error filled; `error` may be NULL.
+ * Arguments that only a wrong program can pass (a freed object, NULL where it is not mentioned) are not checked.
+ *
+ * Ownership. What a function creates is freed by its own ..._free or ..._clear, NULL and all zero are fine there. Texts that
+ * a getter returns belong to the object they come from. Everything passed in is copied, unless said otherwise.
+ *
+ * Units. Times are nanoseconds since the epoch (_ns), durations milliseconds (_ms), sizes bytes. Without memory the process
+ * is aborted. SIGPIPE is never raised, no signal handler is installed, no descriptor is left without close-on-exec.
  */
 #ifndef SPAWND_H
 #define SPAWND_H
@@ -33,6 +42,8 @@ struct spawnd;         /* a connection */
 struct spawnd_spec;    /* what to start */
 struct spawnd_process; /* a stream to one process: spawned here, attached to, or its log */
 struct spawnd_info;    /* the record of a process, a copy */
+struct spawnd_call;    /* an asynchronous call under way */
+struct spawnd_watcher; /* a subscription to the events of the daemon */
 
 /* ---- errors ---- */
 
@@ -75,12 +86,19 @@ enum {
 };
 
 /*
- * Connects. path NULL: SPAWND_SOCKET, else the system's or the user's own socket (docs/PROTOCOL.md). Starts the daemon when
- * none runs: SPAWND_DAEMON, or `spawnd` beside this program, or in PATH; many clients at once start one. Blocks.
+ * Connects and opens a session; children get the directory, environment, umask and limits that this process has now.
+ * path NULL: SPAWND_SOCKET, else the system's or the user's own socket (docs/PROTOCOL.md). Starts a daemon when none runs:
+ * the program SPAWND_DAEMON names, else `spawnd` beside this program, else in PATH; many clients at once start one. Blocks.
+ * SPAWND_UNAVAILABLE: no daemon to reach; SPAWND_FAILED_PRECONDITION: it speaks another major version;
+ * SPAWND_PERMISSION_DENIED: the usual socket is in a directory that others can write to.
  */
 SPAWND_API int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out, struct spawnd_error *error);
-/* Closes the connection. Streams that are still open end without a callback; on_disconnect decides about their processes. */
-SPAWND_API void spawnd_close(struct spawnd *client); /* NULL is fine */
+/*
+ * Closes the connection; NULL is fine. What is still open ends without a callback: calls and watchers are gone, streams are
+ * still the caller's to free. on_disconnect decides about their processes. What was queued and not sent yet is lost.
+ */
+SPAWND_API void spawnd_close(struct spawnd *client);
+/* The path it is connected to. */
 SPAWND_API const char *spawnd_socket(const struct spawnd *client);
 /* The path that spawnd_connect(NULL) would use. 0 or -1. */
 SPAWND_API int spawnd_default_socket(char *path, size_t size, struct spawnd_error *error);
@@ -89,7 +107,7 @@ SPAWND_API int spawnd_fd(const struct spawnd *client);       /* for poll; stays 
 SPAWND_API short spawnd_events(const struct spawnd *client); /* POLLIN, and POLLOUT while something waits to be sent */
 /* Reads, calls back, writes, never blocks. -1 when the connection is lost: every open stream has ended with that error. */
 SPAWND_API int spawnd_dispatch(struct spawnd *client, struct spawnd_error *error);
-/* Blocks until something was dispatched or timeout_ms has passed (-1: for ever). 1, 0 at the timeout, -1. */
+/* Blocks until something was dispatched or timeout_ms has passed (-1: for ever). 1; 0 at the timeout or when a signal came; -1. */
 SPAWND_API int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct spawnd_error *error);
 
 /* ---- what to start (node: options of child_process.spawn) ---- */
@@ -110,14 +128,17 @@ enum spawnd_transport { SPAWND_TRANSPORT_DEFAULT = 0, SPAWND_KEPT = 1, SPAWND_DI
 
 #define SPAWND_UNLIMITED UINT64_MAX
 
-/* A program and its arguments, copied; argv ends with NULL. Nothing passes through a shell. The caller frees the spec. */
+/*
+ * A program and its arguments; argv ends with NULL. Nothing passes through a shell. A spec may be used for any number of
+ * calls, and freed as soon as the call that got it has returned.
+ */
 SPAWND_API struct spawnd_spec *spawnd_spec_create(const char *const *argv);
 /* One line for `shell -c` (shell NULL: /bin/sh). */
 SPAWND_API struct spawnd_spec *spawnd_spec_create_shell(const char *line, const char *shell);
 SPAWND_API void spawnd_spec_free(struct spawnd_spec *spec); /* NULL is fine */
 
-/* All of these copy what they are given. What is wrong with a value is told by the call that starts the process. */
-SPAWND_API void spawnd_spec_set_name(struct spawnd_spec *spec, const char *name);
+/* All of these return at once. What is wrong with a value is told by the call that starts the process, in error.field. */
+SPAWND_API void spawnd_spec_set_name(struct spawnd_spec *spec, const char *name); /* NULL: none */
 SPAWND_API void spawnd_spec_add_label(struct spawnd_spec *spec, const char *key, const char *value);
 SPAWND_API void spawnd_spec_set_argv0(struct spawnd_spec *spec, const char *argv0);
 SPAWND_API void spawnd_spec_set_cwd(struct spawnd_spec *spec, const char *cwd);        /* absolute */
@@ -247,8 +268,11 @@ struct spawnd_logs_options {
 SPAWND_API struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_logs_options *options,
 	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
 
-/* Leaves the stream without a callback. A spawned process then meets its on_disconnect only when the connection is closed. */
-SPAWND_API void spawnd_process_free(struct spawnd_process *process);         /* NULL is fine */
+/*
+ * Leaves the stream; no callback comes any more. NULL is fine. A spawned process runs on with its output kept by the daemon,
+ * and meets its on_disconnect only when the connection is closed (cancel it first to end it).
+ */
+SPAWND_API void spawnd_process_free(struct spawnd_process *process);
 SPAWND_API uint64_t spawnd_process_id(const struct spawnd_process *process); /* 0 before `spawned` */
 SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
 /*
@@ -257,10 +281,13 @@ SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
  */
 SPAWND_API void spawnd_process_manual(struct spawnd_process *process);
 SPAWND_API void spawnd_process_taken(struct spawnd_process *process, size_t size);
-/* Queues bytes for a slot the child reads: as many as the window takes now, perhaps 0; then wait for `writable`. -1: the stream has ended.
+/*
+ * Queues bytes for a slot the child reads. Returns how many the window takes now, perhaps 0: the rest is for after `writable`.
+ * -1: the stream has ended, or is one of spawnd_logs. At most 1 MiB is ahead of what the kernel took from the daemon.
  */
 SPAWND_API ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size);
 SPAWND_API void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot); /* after what was written */
+/* These send and return; nothing is answered. For the answer use spawnd_signal, spawnd_resize. Nothing happens after the end. */
 SPAWND_API void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope);
 SPAWND_API void spawnd_process_resize(struct spawnd_process *process, unsigned rows, unsigned columns);
 /* Ends the call with SPAWND_CANCELLED; a process that was spawned on it is stopped (node: AbortSignal). */
@@ -290,6 +317,8 @@ struct spawnd_kill {
 	size_t ended_count, survived_count;
 	char method[16]; /* "signal", "cgroup", "freezer", "sweep" */
 	bool complete;   /* nothing of the scope can have escaped */
+	bool has_exit;   /* the process itself has ended: */
+	struct spawnd_exit exit;
 };
 
 SPAWND_API void spawnd_kill_clear(struct spawnd_kill *kill);
@@ -314,21 +343,45 @@ SPAWND_API int spawnd_set_on_disconnect(
 SPAWND_API int spawnd_remove(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error);
 SPAWND_API int spawnd_get(struct spawnd *client, struct spawnd_ref ref, struct spawnd_info **info_out, struct spawnd_error *error);
 
-/* Every process, by id; `all`: ended ones too. The array and each record are the caller's (spawnd_infos_free). Returns their number.
- * Blocks. */
+/*
+ * Every process, by id; `all`: ended ones too. The array and each record are the caller's (spawnd_infos_free). Returns their
+ * number. Blocks.
+ */
 SPAWND_API ssize_t spawnd_list(struct spawnd *client, bool all, struct spawnd_info ***infos_out, struct spawnd_error *error);
-SPAWND_API void spawnd_infos_free(struct spawnd_info **infos, size_t count);
+SPAWND_API void spawnd_infos_free(struct spawnd_info **infos, size_t count); /* NULL is fine */
+
+struct spawnd_label {
+	const char *key, *value;
+};
+
+/* Which processes to list. All zero: all that run. */
+struct spawnd_filter {
+	bool all;                          /* ended ones too */
+	bool usage;                        /* fill cpu_us and memory_bytes */
+	const char *name;                  /* NULL: any */
+	const struct spawnd_label *labels; /* all must match */
+	size_t label_count;
+};
+
+/*
+ * One page of them, about 1 MiB of records. *after_id: 0 for the first page; afterwards where the next one starts, or 0 when
+ * that was the last. Returns the number of records, as spawnd_list does. Blocks.
+ */
+SPAWND_API ssize_t spawnd_list_page(struct spawnd *client, const struct spawnd_filter *filter, uint64_t *after_id,
+	struct spawnd_info ***infos_out, struct spawnd_error *error);
 
 /* Writes all to a process of somebody else's stream; eof closes the slot after it. Blocks until the kernel has it. */
 SPAWND_API int spawnd_write(
 	struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
 
+/* A round trip. Blocks, as all that follow here. */
 SPAWND_API int spawnd_ping(struct spawnd *client, struct spawnd_error *error);
 /* The text is the caller's to free. */
 SPAWND_API int spawnd_version(struct spawnd *client, char **version_out, struct spawnd_error *error);
 SPAWND_API int spawnd_metrics(struct spawnd *client, char **text_out, struct spawnd_error *error);
+/* "error", "warning", "info", "debug" */
 SPAWND_API int spawnd_set_log_level(struct spawnd *client, const char *level, struct spawnd_error *error);
-/* keep: leave every process running. */
+/* Ends the daemon, and what on_shutdown says; keep: leaves every process running. */
 SPAWND_API int spawnd_shutdown(struct spawnd *client, bool keep, struct spawnd_error *error);
 
 struct spawnd_stats {
@@ -338,6 +391,84 @@ struct spawnd_stats {
 };
 
 SPAWND_API int spawnd_get_stats(struct spawnd *client, struct spawnd_stats *stats_out, struct spawnd_error *error);
+
+/* ---- the same, asynchronous ---- */
+
+/*
+ * Every ..._async function takes what its blocking twin takes, sends the request and returns; the answer comes to a callback,
+ * once, with error NULL or the reason. NULL with *error: the connection is lost, and no callback comes. Many may be under way
+ * at once; they are answered in any order. A call frees itself with its callback.
+ */
+typedef void (*spawnd_done_fn)(void *context, const struct spawnd_error *error);
+/* info is the callback's to free; NULL with an error. */
+typedef void (*spawnd_info_fn)(void *context, struct spawnd_info *info, const struct spawnd_error *error);
+/* kill is valid until the callback returns; NULL with an error. */
+typedef void (*spawnd_kill_fn)(void *context, const struct spawnd_kill *kill, const struct spawnd_error *error);
+/* result is the callback's: spawnd_result_clear. NULL with an error. */
+typedef void (*spawnd_result_fn)(void *context, struct spawnd_result *result, const struct spawnd_error *error);
+
+/* Forgets a call: its callback does not come. What was asked for happens all the same, but a spawnd_run_async is cancelled. */
+SPAWND_API void spawnd_call_free(struct spawnd_call *call);
+
+/* input must stay valid until the callback. */
+SPAWND_API struct spawnd_call *spawnd_run_async(struct spawnd *client, const struct spawnd_spec *spec, const void *input, size_t input_size,
+	spawnd_result_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_start_async(struct spawnd *client, const struct spawnd_spec *spec, const char *key,
+	spawnd_info_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_wait_async(struct spawnd *client, struct spawnd_ref ref, bool closed, uint64_t timeout_ms,
+	spawnd_info_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_get_async(
+	struct spawnd *client, struct spawnd_ref ref, spawnd_info_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_signal_async(struct spawnd *client, struct spawnd_ref ref, int signal, enum spawnd_scope scope,
+	spawnd_kill_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_stop_async(struct spawnd *client, struct spawnd_ref ref, int64_t grace_ms, int signal,
+	spawnd_kill_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_resize_async(struct spawnd *client, struct spawnd_ref ref, unsigned rows, unsigned columns,
+	spawnd_done_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_close_stdin_async(
+	struct spawnd *client, struct spawnd_ref ref, unsigned slot, spawnd_done_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_set_on_disconnect_async(struct spawnd *client, struct spawnd_ref ref, enum spawnd_on_disconnect what,
+	spawnd_done_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_remove_async(
+	struct spawnd *client, struct spawnd_ref ref, spawnd_done_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_ping_async(struct spawnd *client, spawnd_done_fn done, void *context, struct spawnd_error *error);
+
+/* ---- events of the daemon ---- */
+
+/* One event, valid until the callback returns. Fields that its type has not are 0 or NULL. */
+struct spawnd_event {
+	uint64_t seq; /* from 1, without holes */
+	int64_t time_ns;
+	const char *type; /* "spawned", "exited", "closed", "output_gap", "spawn_failed", "removed", "stopping", "gap", "audit" */
+	uint64_t process; /* id */
+	pid_t pid;        /* spawned, audit */
+	const char *name; /* spawned */
+	const struct spawnd_exit *exit; /* exited, closed, spawn_failed */
+	unsigned slot;                  /* output_gap, with offset and bytes */
+	uint64_t offset, bytes;
+	uint64_t first, last; /* gap: events [first, last] are lost to this watcher, it was too slow */
+	const char *why;      /* stopping, audit */
+	const char *method;   /* audit */
+	uid_t uid;            /* audit */
+};
+
+struct spawnd_watch_options {
+	uint64_t since_seq;       /* first wanted, of the last 4,096; 0: only what comes */
+	const char *const *types; /* NULL: all */
+	size_t type_count;
+	struct spawnd_ref process; /* all zero: any */
+};
+
+/* Either may be NULL. spawnd_watcher_free may be called inside both. `ended` is the last. */
+struct spawnd_watch_handlers {
+	void (*event)(void *context, struct spawnd_watcher *watcher, const struct spawnd_event *event);
+	void (*ended)(void *context, struct spawnd_watcher *watcher, const struct spawnd_error *error);
+};
+
+/* Subscribes. Does not block: a failure comes to `ended`, unless the connection is lost already. The caller frees it. */
+SPAWND_API struct spawnd_watcher *spawnd_subscribe(struct spawnd *client, const struct spawnd_watch_options *options,
+	const struct spawnd_watch_handlers *handlers, void *context, struct spawnd_error *error);
+SPAWND_API void spawnd_watcher_free(struct spawnd_watcher *watcher); /* NULL is fine; before spawnd_close or after it */
 
 /* ---- records ---- */
 
@@ -356,8 +487,27 @@ SPAWND_API const char *spawnd_info_name(const struct spawnd_info *info); /* "" w
 SPAWND_API pid_t spawnd_info_pid(const struct spawnd_info *info);
 SPAWND_API enum spawnd_state spawnd_info_state(const struct spawnd_info *info);
 SPAWND_API int64_t spawnd_info_started_at_ns(const struct spawnd_info *info);
+SPAWND_API uint64_t spawnd_info_uptime_ms(const struct spawnd_info *info);
+SPAWND_API unsigned spawnd_info_restarts(const struct spawnd_info *info);
+SPAWND_API uid_t spawnd_info_uid(const struct spawnd_info *info); /* the owner */
+SPAWND_API enum spawnd_transport spawnd_info_transport(const struct spawnd_info *info);
+SPAWND_API const char *spawnd_info_tree(const struct spawnd_info *info); /* what SPAWND_TREE would use: "cgroup", "freezer", "sweep" */
+SPAWND_API unsigned spawnd_info_readers(const struct spawnd_info *info); /* streams that read its output */
+SPAWND_API uint64_t spawnd_info_cpu_us(const struct spawnd_info *info);  /* while it runs: spawnd_get, or a filter with `usage` */
+SPAWND_API uint64_t spawnd_info_memory_bytes(const struct spawnd_info *info);
+/* What was executed, the shell included. NULL beyond the last. */
+SPAWND_API const char *spawnd_info_argument(const struct spawnd_info *info, size_t index);
+/* false beyond the last. */
+SPAWND_API bool spawnd_info_label(const struct spawnd_info *info, size_t index, struct spawnd_label *label_out);
+SPAWND_API bool spawnd_info_output(const struct spawnd_info *info, size_t index, struct spawnd_slot_total *total_out);
+SPAWND_API bool spawnd_info_closed(const struct spawnd_info *info); /* its output is complete */
 /* false while it runs. */
 SPAWND_API bool spawnd_info_exit(const struct spawnd_info *info, struct spawnd_exit *exit_out);
+/*
+ * The whole record, of spawnd_get with its spec, as an encoded spawnd.v1.Process (proto/spawnd/v1/processes.proto).
+ * Returns its size; writes it when it fits.
+ */
+SPAWND_API size_t spawnd_info_encode(const struct spawnd_info *info, void *bytes, size_t size);
 
 #ifdef __cplusplus
 }
