@@ -250,12 +250,22 @@ struct json_object *json_of_message(const ProtobufCMessage *message)
 	return object;
 }
 
-bool json_print(struct json_object *object)
+static bool print(struct json_object *object, int flags)
 {
 	size_t length;
-	const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+	const char *text = json_object_to_json_string_length(object, flags | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
 	bool written = text && fwrite(text, 1, length, stdout) == length && putchar('\n') != EOF && fflush(stdout) == 0;
 
 	json_object_put(object);
 	return written;
+}
+
+bool json_print(struct json_object *object)
+{
+	return print(object, JSON_C_TO_STRING_PLAIN);
+}
+
+bool json_print_pretty(struct json_object *object)
+{
+	return print(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED);
 }

@@ -18,3 +18,5 @@ struct json_object *json_of_bytes(const void *bytes, size_t size);
 char *json_enum_word(const ProtobufCEnumDescriptor *descriptor, int value);
 /* Prints it on one line of stdout, at once, and drops the reference. false when stdout fails. */
 bool json_print(struct json_object *object);
+/* The same over several lines, for people. */
+bool json_print_pretty(struct json_object *object);

@@ -15,11 +15,12 @@ struct parser {
 };
 
 /* Prints a usage error. Returns false, for `return usage(...)`. */
-static bool usage(const struct parser *parser, const char *text, const char *what, const char *why)
+static bool usage(const struct parser *parser, const char *text, const char *what)
 {
-	fprintf(stderr, "spawnctl: %s: ", parser->command);
-	fprintf(stderr, why ? "%s: %s: %s\n" : "%s: %s\n", text, what, why);
-	fprintf(stderr, "Try 'spawnctl %s --help'.\n", parser->command);
+	const char *command = parser->command ? parser->command : "", *gap = parser->command ? " " : "";
+
+	fprintf(stderr, "spawnctl: %s%s%s: %s\n", command, parser->command ? ": " : "", text, what);
+	fprintf(stderr, "Try 'spawnctl %s%s--help'.\n", command, gap);
 	return false;
 }
 
@@ -38,16 +39,16 @@ static bool apply(struct parser *parser, const struct option_row *row, const cha
 	struct why why = {""};
 
 	if (joined && !row->argument)
-		return usage(parser, "option takes no value", shown, NULL);
+		return usage(parser, "option takes no value", shown);
 	if (!joined && row->argument && row->argument[0] != '[') {
 		if (parser->next >= parser->argc)
-			return usage(parser, "option needs a value", shown, NULL);
+			return usage(parser, "option needs a value", shown);
 		joined = parser->argv[parser->next++];
 	}
 	if (!row->set(parser->target, joined, &why)) {
 		_cleanup_free_ char *what = mem_printf("invalid value '%s' for %s", joined ? joined : "", shown);
 
-		return usage(parser, what, why.text, NULL);
+		return usage(parser, what, why.text);
 	}
 	return true;
 }
@@ -60,7 +61,7 @@ static bool parse_long(struct parser *parser, const char *argument)
 	const struct option_row *row = find(parser, argument + 2, length - 2, 0);
 
 	if (!row)
-		return usage(parser, "unknown option", shown, NULL);
+		return usage(parser, "unknown option", shown);
 	return apply(parser, row, shown, sign ? sign + 1 : NULL);
 }
 
@@ -73,7 +74,7 @@ static bool parse_letters(struct parser *parser, const char *argument)
 		bool takes = row && row->argument && row->argument[0] != '[';
 
 		if (!row)
-			return usage(parser, "unknown option", shown, NULL);
+			return usage(parser, "unknown option", shown);
 		if (!apply(parser, row, shown, takes && p[1] ? p + 1 : NULL))
 			return false;
 		if (takes)
@@ -101,6 +102,8 @@ int options_parse(const char *command, const struct option_row *const *tables, v
 		parser.next++;
 		if (strcmp(argument, "--") == 0)
 			break;
+		if (strcmp(argument, "--help") == 0)
+			return OPTIONS_HELP;
 		if (argument[1] == '-' ? !parse_long(&parser, argument) : !parse_letters(&parser, argument))
 			return -1;
 	}

@@ -23,8 +23,10 @@ struct option_row {
 /*
  * Parses argv[1..], telling each option's row, of the tables given (NULL at the end), its value with `target`. Stops at
  * "--" and, unless `anywhere`, at the first argument that is no option; with `anywhere` arguments are moved behind the
- * options. Returns the index of the first argument, or -1 when the error has been printed.
+ * options. Returns the index of the first argument, -1 when the error has been printed, or OPTIONS_HELP for --help.
+ * command: for errors; NULL for spawnctl itself.
  */
+#define OPTIONS_HELP (-2)
 int options_parse(const char *command, const struct option_row *const *tables, void *target, int argc, char **argv, bool anywhere);
 
 /* One line per option. */

@@ -1,0 +1,174 @@
+/* daemon and metrics: the daemon of this socket. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "client.h"
+#include "json.h"
+#include "spawnd/v1/admin.pb-c.h"
+
+struct daemon_options {
+	bool keep;
+};
+
+static bool set_keep(void *target, const char *value, struct why *why)
+{
+	((struct daemon_options *)target)->keep = true;
+	return true;
+}
+
+static const struct option_row daemon_rows[] = {
+	{"keep", 0, NULL, "stop: leave every process running", set_keep},
+	{NULL},
+};
+
+static bool get_stats(struct ctl *ctl, ProtobufCMessage **reply_out)
+{
+	Spawnd__V1__StatsRequest request = SPAWND__V1__STATS_REQUEST__INIT;
+
+	return client_call(ctl, NULL, ADMIN, "Stats", &request.base, &spawnd__v1__stats_reply__descriptor, reply_out);
+}
+
+static int start(struct ctl *ctl)
+{
+	struct json_object *object;
+	int status;
+
+	ctl->autostart = true;
+	status = client_open(ctl);
+	if (status != EXIT_DONE)
+		return status;
+	if (ctl->json) {
+		object = json_object_new_object();
+		json_object_object_add(object, "socket", json_of_bytes(spawnd_socket(ctl->client), strlen(spawnd_socket(ctl->client))));
+		json_print(object);
+	} else {
+		printf("%s\n", spawnd_socket(ctl->client));
+	}
+	return EXIT_DONE;
+}
+
+/* Prints one number or text of the status. */
+static void print_fact(const char *name, struct json_object *value)
+{
+	if (!json_object_is_type(value, json_type_array)) {
+		printf("%-18s %s\n", name, json_object_get_string(value));
+		return;
+	}
+	printf("%-18s", name);
+	for (size_t i = 0; i < json_object_array_length(value); i++)
+		printf("%s %s", i ? "," : "", json_object_get_string(json_object_array_get_idx(value, i)));
+	printf("%s\n", json_object_array_length(value) ? "" : " nothing");
+}
+
+static int status(struct ctl *ctl)
+{
+	struct json_object *object;
+	ProtobufCMessage *reply;
+	int done;
+
+	ctl->autostart = false;
+	done = client_open(ctl);
+	if (done != EXIT_DONE)
+		return done;
+	if (!get_stats(ctl, &reply))
+		return EXIT_FAILED;
+	object = json_of_message(reply);
+	protobuf_c_message_free_unpacked(reply, NULL);
+	if (ctl->json) {
+		json_print(object);
+		return EXIT_DONE;
+	}
+	json_object_object_foreach(object, name, value)
+	{
+		if (strcmp(name, "loop_passes") != 0)
+			print_fact(name, value);
+	}
+	json_object_put(object);
+	return EXIT_DONE;
+}
+
+/* Waits until the process has ended; at once when that cannot be known. */
+static void wait_for_end(int pidfd)
+{
+	struct pollfd polled = {.fd = pidfd, .events = POLLIN};
+
+	while (pidfd >= 0 && poll(&polled, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
+static int stop(struct ctl *ctl, const struct daemon_options *options)
+{
+	_cleanup_fd_ int pidfd = -1;
+	struct spawnd_error error;
+	ProtobufCMessage *reply;
+	int done;
+
+	ctl->autostart = false;
+	done = client_open(ctl);
+	if (done != EXIT_DONE)
+		return done;
+	if (!get_stats(ctl, &reply))
+		return EXIT_FAILED;
+	pidfd = (int)syscall(SYS_pidfd_open, ((const Spawnd__V1__StatsReply *)reply)->keeper_pid, 0);
+	protobuf_c_message_free_unpacked(reply, NULL);
+	if (spawnd_shutdown(ctl->client, options->keep, &error) < 0) {
+		client_error(ctl, NULL, &error);
+		return EXIT_FAILED;
+	}
+	while (spawnd_wait_event(ctl->client, -1, &error) >= 0)
+		;
+	wait_for_end(pidfd);
+	if (ctl->json) {
+		struct json_object *object = json_object_new_object();
+
+		json_object_object_add(object, "stopped", json_of_bytes(spawnd_socket(ctl->client), strlen(spawnd_socket(ctl->client))));
+		json_print(object);
+	}
+	return EXIT_DONE;
+}
+
+static int daemon_run(struct ctl *ctl, int argc, char **argv)
+{
+	struct daemon_options options = {0};
+	int first;
+
+	if (!ctl_parse(ctl, &options, argc, argv, true, 1, 1, &first))
+		return first;
+	if (strcmp(argv[first], "start") == 0)
+		return start(ctl);
+	if (strcmp(argv[first], "stop") == 0)
+		return stop(ctl, &options);
+	if (strcmp(argv[first], "status") == 0)
+		return status(ctl);
+	return ctl_usage(ctl, "unknown action: %s (start, stop, status)", argv[first]);
+}
+
+const struct command command_daemon = {"daemon", "start|stop|status", "the daemon of this socket", daemon_rows, daemon_run};
+
+static int metrics_run(struct ctl *ctl, int argc, char **argv)
+{
+	Spawnd__V1__MetricsRequest request = SPAWND__V1__METRICS_REQUEST__INIT;
+	ProtobufCMessage *reply;
+	int first, done;
+
+	if (!ctl_parse(ctl, NULL, argc, argv, true, 0, 0, &first))
+		return first;
+	done = client_open(ctl);
+	if (done != EXIT_DONE)
+		return done;
+	if (!client_call(ctl, NULL, ADMIN, "Metrics", &request.base, &spawnd__v1__metrics_reply__descriptor, &reply))
+		return EXIT_FAILED;
+	if (ctl->json)
+		json_print(json_of_message(reply));
+	else
+		fputs(((const Spawnd__V1__MetricsReply *)reply)->text, stdout);
+	protobuf_c_message_free_unpacked(reply, NULL);
+	return EXIT_DONE;
+}
+
+const struct command command_metrics = {"metrics", "", "OpenMetrics text", NULL, metrics_run};
