@@ -1,4 +1,4 @@
-/* What pump.c, outindex.c and reader.c share: the inside of an output. For these files alone. */
+/* What output.c, pump.c, outindex.c and reader.c share: the inside of an output. For these files alone. */
 #pragma once
 
 #include <sys/queue.h>
@@ -130,6 +130,14 @@ static inline struct outindex_entry *outindex_at(const struct outindex *index, u
 bool outindex_find_time(const struct outindex *index, size_t pump, int64_t since_ns, uint64_t *offset_out);
 
 /* ---- pump.c ---- */
+
+void pump_start(struct pump *pump);
+/* One step of a kept slot, in whatever state it is. */
+void pump_read(struct pump *pump);
+void pump_give_up(struct pump *pump);
+/* Brings what is kept of a slot that has ended into memory without a descriptor. */
+void pump_freeze(struct pump *pump);
+void pump_finish(struct pump *pump);
 
 static inline size_t pump_index(const struct pump *pump)
 {

@@ -1,15 +1,12 @@
 /*
  * Where a child's bytes flow: descriptor -> ring (kept), or descriptor -> pipe of our own -> the one reader (direct). First
  * bytes go at once; a stream that stays busy is read every PAUSE_US, so that chunks get large. A reader that blocks stops
- * its pump, and with it, at last, the child. Observers are called from on_defer alone.
+ * its pump, and with it, at last, the child. Nobody is called from here: what there is to tell waits for output.c.
  */
-#include "process/pump.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -24,7 +21,7 @@
 #define BUSY_NS 200000  /* bytes that follow each other so soon are a busy stream */
 #define LARGE (32u * 1024)
 #define PIPE_GROWN (256 * 1024)
-#define READ_MAX (64u * 1024) /* at a time into the ring: stays in the cache until it is written out */
+#define READ_MAX (128u * 1024) /* at a time into the ring: stays in the cache until it is written out */
 
 static uint8_t scratch[64 * 1024]; /* bytes to throw away */
 
@@ -328,8 +325,7 @@ static ssize_t read_away(struct pump *pump, size_t size)
 	return moved;
 }
 
-/* One step of a kept slot. */
-static void read_pump(struct pump *pump)
+void pump_read(struct pump *pump)
 {
 	uint64_t total = pump_total(pump);
 	size_t size = READ_MAX;
@@ -392,7 +388,7 @@ static void on_readable(void *arg, unsigned events)
 	if (pump->direct)
 		offer_direct(pump);
 	else if (pump->state == PUMP_WATCHING || pump->state == PUMP_HOT)
-		read_pump(pump);
+		pump_read(pump);
 	else
 		watch(pump, false);
 }
@@ -411,7 +407,7 @@ static void on_timer(void *arg)
 		if (pump->direct)
 			offer_direct(pump);
 		else
-			read_pump(pump);
+			pump_read(pump);
 	}
 }
 
@@ -535,10 +531,7 @@ void pump_unpinned(struct pump *pump)
 		loop_defer_trigger(pump->output->defer);
 }
 
-/* ---- the output ---- */
-
-/* Brings what is kept of a slot that has ended into memory without a descriptor. */
-static void freeze(struct pump *pump)
+void pump_freeze(struct pump *pump)
 {
 	struct outlog_owner owner = owner_of(pump);
 	uint64_t from = outlog_retained(&pump->log), lowest = readers_lowest(pump->output, pump_index(pump));
@@ -549,207 +542,31 @@ static void freeze(struct pump *pump)
 	outlog_freeze(&pump->log, &owner, lowest < from ? lowest : from);
 }
 
-/* Calls readers; false: the output is gone. */
-static bool call_readers(struct output *output, const bool *gone)
+void pump_start(struct pump *pump)
 {
-	struct reader *reader;
-
-	while ((reader = TAILQ_FIRST(&output->ready))) {
-		TAILQ_REMOVE(&output->ready, reader, ready_link);
-		reader->ready = false;
-		reader->waiting = false;
-		reader->observer->on_ready(reader->context, reader);
-		if (*gone)
-			return false;
-	}
-	return true;
-}
-
-/* Tells what one slot has to tell; false: the output is gone. */
-static bool tell_slot(struct output *output, struct pump *pump, const bool *gone)
-{
-	const struct output_observer *observer = output->observer;
-	uint64_t bytes = pump->gap_bytes;
-
-	pump->gap_bytes = 0;
-	if (bytes && observer->on_gap)
-		observer->on_gap(output->context, pump->slot, pump->gap_offset, bytes);
-	if (*gone)
-		return false;
-	if (pump->tell_kill) {
-		pump->tell_kill = 0;
-		if (observer->on_capture_kill)
-			observer->on_capture_kill(output->context, pump->slot);
-	}
-	if (*gone)
-		return false;
-	if (pump->tell_end) {
-		pump->tell_end = 0;
-		if (observer->on_end)
-			observer->on_end(output->context, pump->slot);
-	}
-	return !*gone;
-}
-
-/* The one place that calls observers: readers first, so that the end of a slot is not told before its last bytes. */
-static void call_observers(struct output *output, const bool *gone)
-{
-	if (!call_readers(output, gone))
+	if (pump->ended)
 		return;
-	for (size_t i = 0; i < output->pump_count; i++)
-		if (!tell_slot(output, &output->pumps[i], gone))
-			return;
-	for (size_t i = 0; i < output->pump_count; i++)
-		freeze(&output->pumps[i]);
-	if (output->started && !output->open && !output->told_all) {
-		output->told_all = true;
-		if (output->observer->on_all_ended)
-			output->observer->on_all_ended(output->context);
-	}
+	pump->watch = loop_fd_create(pump->output->host->loop, pump->fd, LOOP_READ, on_readable, pump);
+	pump->state = PUMP_WATCHING;
 }
 
-static void on_defer(void *arg)
+void pump_give_up(struct pump *pump)
 {
-	struct output *output = arg;
-	bool gone = false;
-
-	for (size_t i = 0; i < output->pump_count; i++)
-		if (output->pumps[i].state == PUMP_HOT)
-			read_pump(&output->pumps[i]);
-	output->gone = &gone;
-	call_observers(output, &gone);
-	if (!gone)
-		output->gone = NULL;
-}
-
-struct output *output_create(const struct process_host *host, struct output_stats *stats, uint64_t owner, struct logfile *logfile,
-	const struct output_observer *observer, void *context)
-{
-	struct output *output = mem_alloc(sizeof(*output));
-
-	output->host = host;
-	output->stats = stats;
-	output->owner = owner;
-	output->logfile = logfile;
-	output->observer = observer;
-	output->context = context;
-	TAILQ_INIT(&output->readers);
-	TAILQ_INIT(&output->ready);
-	output->defer = loop_defer_create(host->loop, on_defer, output);
-	return output;
-}
-
-void output_destroy(struct output *output)
-{
-	if (!output)
+	if (pump->ended || pump->left != UINT64_MAX)
 		return;
-	if (output->gone)
-		*output->gone = true;
-	readers_orphan(output);
-	for (size_t i = 0; i < output->pump_count; i++) {
-		struct pump *pump = &output->pumps[i];
-		struct outlog_owner owner = owner_of(pump);
-
-		loop_fd_destroy(pump->watch);
-		if (!pump->borrowed)
-			fd_close(&pump->fd);
-		via_close(pump);
-		outlog_finish(&pump->log, &owner);
-	}
-	loop_timer_destroy(output->timer);
-	loop_defer_destroy(output->defer);
-	outindex_finish(&output->index);
-	free(output->pumps);
-	free(output);
+	if (!pump->readers)
+		pump_demote(pump, true);
+	pump->left = bytes_in(pump->fd);
+	spent(pump);
 }
 
-void output_add(struct output *output, const struct output_slot *slot)
+void pump_finish(struct pump *pump)
 {
-	size_t at = output->pump_count++;
-	struct stat facts;
-	struct pump *pump;
+	struct outlog_owner owner = owner_of(pump);
 
-	output->pumps = mem_realloc(output->pumps, output->pump_count * sizeof(*output->pumps));
-	for (; at && output->pumps[at - 1].slot > slot->slot; at--)
-		output->pumps[at] = output->pumps[at - 1];
-	pump = &output->pumps[at];
-	memset(pump, 0, sizeof(*pump));
-	pump->output = output;
-	pump->slot = slot->slot;
-	pump->fd = slot->fd;
-	pump->left = UINT64_MAX;
-	pump->borrowed = slot->borrowed;
-	pump->pipe = fstat(slot->fd, &facts) == 0 && S_ISFIFO(facts.st_mode);
-	pump->direct = slot->direct && !output->logfile && (!slot->capture_limit || slot->capture_policy != CAPTURE_CUT_HEAD);
-	outlog_init(&pump->log, slot);
-	output->open++;
-}
-
-void output_start(struct output *output)
-{
-	output->started = true;
-	for (size_t i = 0; i < output->pump_count; i++) {
-		struct pump *pump = &output->pumps[i];
-
-		if (pump->ended)
-			continue;
-		pump->watch = loop_fd_create(output->host->loop, pump->fd, LOOP_READ, on_readable, pump);
-		pump->state = PUMP_WATCHING;
-	}
-	loop_defer_trigger(output->defer);
-}
-
-void output_give_up(struct output *output)
-{
-	for (size_t i = 0; i < output->pump_count; i++) {
-		struct pump *pump = &output->pumps[i];
-
-		if (pump->ended || pump->left != UINT64_MAX)
-			continue;
-		if (!pump->readers)
-			pump_demote(pump, true);
-		pump->left = bytes_in(pump->fd);
-		spent(pump);
-	}
-}
-
-/* ---- facts ---- */
-
-size_t output_count(const struct output *output)
-{
-	return output->pump_count;
-}
-
-bool output_total(const struct output *output, size_t index, struct output_total *total_out)
-{
-	const struct pump *pump;
-
-	if (index >= output->pump_count)
-		return false;
-	pump = &output->pumps[index];
-	*total_out = (struct output_total){
-		.slot = pump->slot,
-		.bytes = pump_total(pump) + pump->log.cut,
-		.retained_from = pump_retained(pump),
-		.complete = pump->complete,
-		.ended = pump->ended,
-		.direct = pump->direct,
-		.cut_offset = pump_total(pump),
-		.cut_bytes = pump->log.cut,
-	};
-	if (pump->log.head_cut && total_out->bytes > pump->log.retain) {
-		total_out->cut_offset = 0;
-		total_out->cut_bytes = total_out->bytes - pump->log.retain;
-	}
-	return true;
-}
-
-bool output_ended(const struct output *output)
-{
-	return output->started && !output->open;
-}
-
-unsigned output_reader_count(const struct output *output)
-{
-	return output->reader_count;
+	loop_fd_destroy(pump->watch);
+	if (!pump->borrowed)
+		fd_close(&pump->fd);
+	via_close(pump);
+	outlog_finish(&pump->log, &owner);
 }
