@@ -227,8 +227,8 @@ static void fill_defaults(Spawnd__V1__ProcessSpec *message, const struct spec_co
 	if (message->transport == SPAWND__V1__TRANSPORT__TRANSPORT_UNSPECIFIED)
 		message->transport = SPAWND__V1__TRANSPORT__TRANSPORT_KEPT;
 	if (message->on_disconnect == SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_UNSPECIFIED)
-		message->on_disconnect = use == SPEC_START ? SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_KEEP
-							   : SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_STOP;
+		message->on_disconnect =
+			use == SPEC_START ? SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_KEEP : SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_STOP;
 	if (message->on_shutdown == SPAWND__V1__ON_SHUTDOWN__ON_SHUTDOWN_UNSPECIFIED)
 		message->on_shutdown = SPAWND__V1__ON_SHUTDOWN__ON_SHUTDOWN_STOP;
 	message->no_new_privs = message->no_new_privs || context->no_new_privs;

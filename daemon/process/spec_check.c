@@ -81,7 +81,11 @@ static bool is_utf8(const char *text)
 	const uint8_t *at = (const uint8_t *)text;
 
 	while (*at) {
-		unsigned more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 : (*at & 0xf0) == 0xe0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : 4;
+		unsigned more = *at < 0x80                  ? 0
+				: *at >= 0xc2 && *at < 0xe0 ? 1
+				: (*at & 0xf0) == 0xe0      ? 2
+				: *at >= 0xf0 && *at < 0xf5 ? 3
+							    : 4;
 
 		if (more == 4)
 			return false;

@@ -70,8 +70,7 @@ static int check_fields(const stdio_message *stdio, size_t index, struct err *er
 		return invalid(err, index, ".fd", "is missing");
 	if (stdio->same_as && stdio->kind != KIND(SAME))
 		return invalid(err, index, ".same_as", "is for KIND_SAME");
-	if (stdio->capture && ((int)stdio->capture->policy < 0 ||
-				      stdio->capture->policy > SPAWND__V1__CAPTURE__POLICY__POLICY_KILL))
+	if (stdio->capture && ((int)stdio->capture->policy < 0 || stdio->capture->policy > SPAWND__V1__CAPTURE__POLICY__POLICY_KILL))
 		return invalid(err, index, ".capture.policy", "is unknown");
 	return 0;
 }
@@ -252,7 +251,8 @@ static int build_capture(struct spec *spec, enum spec_use use, struct err *err)
 
 		if (message->stdio[i]->capture && !output)
 			return invalid(err, i, ".capture",
-				slot->kind == SLOT_PTY ? "belongs to the lowest slot of the terminal above 0" : "is for slots that we read");
+				slot->kind == SLOT_PTY ? "belongs to the lowest slot of the terminal above 0"
+						       : "is for slots that we read");
 		if (!output)
 			continue;
 		if (!message->stdio[i]->capture && use == SPEC_RUN) {

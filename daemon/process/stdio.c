@@ -238,14 +238,13 @@ static int admit(const struct opening *opening, unsigned fds_free)
 	size_t wanted = count_fd_slots(opening->spec);
 
 	if (opening->client_count != wanted)
-		return err_invalid(
-			opening->err, "spec.stdio", "names %zu descriptors, %zu came", wanted, opening->client_count);
+		return err_invalid(opening->err, "spec.stdio", "names %zu descriptors, %zu came", wanted, opening->client_count);
 	if (fds_free >= needed)
 		return 0;
 	fail(opening, EMFILE);
 	if (opening->err)
-		snprintf(opening->err->message, sizeof(opening->err->message), "out of descriptors: %u are needed, %u are left (RLIMIT_NOFILE)",
-			needed, fds_free);
+		snprintf(opening->err->message, sizeof(opening->err->message),
+			"out of descriptors: %u are needed, %u are left (RLIMIT_NOFILE)", needed, fds_free);
 	return -EMFILE;
 }
 

@@ -1,0 +1,644 @@
+/*
+ * The life of one child (child.h has the diagram). Order that loses nothing: slot of the journal, stdio, descriptors to the
+ * keeper, tree, plan. Everything that ends a child passes on_exit; everything that closes it passes close_if_done.
+ */
+#include "process/child.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "process/child_parts.h"
+#include "process/plan.h"
+
+static int launch(struct child *child, struct err *err);
+
+/* ---- states ---- */
+
+static const char *const state_names[] = {
+	[CHILD_STARTING] = "starting",
+	[CHILD_RUNNING] = "running",
+	[CHILD_STOPPING] = "stopping",
+	[CHILD_EXITED] = "exited",
+	[CHILD_FAILED] = "failed",
+};
+
+void child_set_state(struct child *child, enum child_state state)
+{
+	static const bool legal[][CHILD_FAILED + 1] = {
+		[CHILD_STARTING] = {[CHILD_RUNNING] = true, [CHILD_FAILED] = true},
+		[CHILD_RUNNING] = {[CHILD_STOPPING] = true, [CHILD_EXITED] = true},
+		[CHILD_STOPPING] = {[CHILD_EXITED] = true},
+		[CHILD_EXITED] = {0},
+		[CHILD_FAILED] = {0},
+	};
+
+	assert(legal[child->state][state]);
+	log_(LOG_DEBUG, "process %llu: %s -> %s", (unsigned long long)child->id, state_names[child->state], state_names[state]);
+	child->state = state;
+}
+
+bool child_has_exited(const struct child *child)
+{
+	return child->state == CHILD_EXITED;
+}
+
+static bool is_handed_over(const struct child *child)
+{
+	return child->spec->message->transport == SPAWND__V1__TRANSPORT__TRANSPORT_HANDOVER;
+}
+
+/* ---- the end ---- */
+
+static void close_child(struct child *child)
+{
+	struct children *children = child->children;
+	struct output_total total;
+
+	child->closed = true;
+	if (child->timer)
+		loop_timer_cancel(child->timer);
+	for (size_t i = 0; child->gave_up && output_total(child->output, i, &total); i++)
+		child->drain_timed_out = child->drain_timed_out || !total.complete;
+	log_(LOG_DEBUG, "process %llu: closed%s", (unsigned long long)child->id, child->drain_timed_out ? ", a pipe was still held" : "");
+	child_pin(child);
+	CHILD_TELL(child, on_closed);
+	if (child->shutdown_waits) {
+		child->shutdown_waits = false;
+		children_shutdown_step(children);
+	}
+	if (!child->removed)
+		children_keep(child);
+	child_unpin(child);
+}
+
+/* The two facts join. */
+static void close_if_done(struct child *child)
+{
+	if (child_has_exited(child) && child->output_done && !child->closed)
+		close_child(child);
+}
+
+static void on_slot_end(void *context, uint32_t slot)
+{
+	struct child *child = context;
+	const struct process_host *host = child->children->host;
+
+	host->store_drop(host->context, STORE_STDIO, child->id, slot);
+}
+
+static void on_all_ended(void *context)
+{
+	struct child *child = context;
+
+	child->output_done = true;
+	close_if_done(child);
+}
+
+static void on_capture_kill(void *context, uint32_t slot)
+{
+	struct child *child = context;
+	const Spawnd__V1__ProcessSpec *message = child->spec->message;
+
+	if (!child_has_exited(child))
+		child_stop(child, message->kill_signal, message->grace_ms, (enum kill_scope)message->kill_scope, CHILD_REASON_CAPTURE_LIMIT,
+			"capture", NULL, NULL);
+}
+
+static void on_gap(void *context, uint32_t slot, uint64_t offset, uint64_t bytes)
+{
+	struct child *child = context;
+
+	CHILD_TELL(child, on_gap, slot, offset, bytes);
+}
+
+static const struct output_observer output_observer = {
+	.on_end = on_slot_end,
+	.on_all_ended = on_all_ended,
+	.on_capture_kill = on_capture_kill,
+	.on_gap = on_gap,
+};
+
+static void give_up_output(struct child *child)
+{
+	if (child->output_done || child->gave_up)
+		return;
+	child->gave_up = true;
+	output_give_up(child->output);
+}
+
+/* Why it ended, unless we know already. */
+static void find_reason(struct child *child)
+{
+	if (!child->end->known)
+		child->reason = CHILD_REASON_UNKNOWN;
+	if (child->reason)
+		return;
+	if (child->end->code == CLD_EXITED)
+		child->reason = CHILD_REASON_EXITED;
+	else if (child->end->status == SIGKILL && !child->killed_by_us && tree_oom_kills(&child->tree) > 0)
+		child->reason = CHILD_REASON_OOM;
+	else
+		child->reason = CHILD_REASON_SIGNALED;
+}
+
+/* timeout_ms while it runs, drain_timeout_ms after. */
+static void on_timer(void *arg)
+{
+	struct child *child = arg;
+	const Spawnd__V1__ProcessSpec *message = child->spec->message;
+
+	if (child_has_exited(child))
+		give_up_output(child);
+	else
+		child_stop(child, message->kill_signal, message->grace_ms, (enum kill_scope)message->kill_scope, CHILD_REASON_TIMEOUT,
+			"timeout", NULL, NULL);
+}
+
+static void set_timer(struct child *child, uint64_t ms)
+{
+	if (!child->timer)
+		child->timer = loop_timer_create(child->children->host->loop, on_timer, child);
+	loop_timer_set(child->timer, ms * 1000);
+}
+
+/* It has ended: the record is in its slot. */
+static void on_exit_record(struct child *child)
+{
+	struct children *children = child->children;
+	const struct process_host *host = children->host;
+	const struct journal_slot *slot = host->slot(host->context, child->journal_slot);
+
+	child->end = mem_alloc(sizeof(*child->end));
+	*child->end = (struct child_end){
+		.code = slot->exit_code,
+		.status = slot->exit_status,
+		.at_ns = slot->exited_at_ns,
+		.usage = slot->exit_usage,
+		.known = slot->exit_code == CLD_EXITED || slot->exit_code == CLD_KILLED || slot->exit_code == CLD_DUMPED,
+	};
+	find_reason(child);
+	child_set_state(child, CHILD_EXITED);
+	children->running--;
+	children->kept++;
+	child->tree.reaped = true;
+	tree_trim(&child->tree);
+	if (child->timer)
+		loop_timer_cancel(child->timer);
+	child_pin(child);
+	inputs_close(child);
+	CHILD_TELL(child, on_exited);
+	kills_on_exit(child);
+	if (!child->output_done && child->spec->message->drain_timeout_ms == 0)
+		give_up_output(child);
+	else if (!child->output_done)
+		set_timer(child, child->spec->message->drain_timeout_ms);
+	close_if_done(child);
+	child_unpin(child);
+}
+
+void children_on_exit(struct children *children, uint32_t journal_slot)
+{
+	const struct process_host *host = children->host;
+	struct child *child = journal_slot < JOURNAL_SLOTS ? children->by_slot[journal_slot] : NULL;
+	struct journal_slot *slot;
+
+	if (!child || child_has_exited(child) || child->state == CHILD_FAILED)
+		return;
+	slot = host->slot(host->context, journal_slot);
+	if (atomic_load(&slot->owner) != child->id || atomic_load(&slot->state) != JOURNAL_EXITED)
+		return;
+	if (child->state == CHILD_STARTING)
+		child->exit_waits = true;
+	else
+		on_exit_record(child);
+}
+
+/* ---- the launch ---- */
+
+/* It runs. */
+static void on_running(struct child *child, pid_t pid)
+{
+	struct children *children = child->children;
+	const struct process_host *host = children->host;
+	struct journal_slot *slot = host->slot(host->context, child->journal_slot);
+	uint64_t timeout_ms = child->spec->message->timeout_ms;
+
+	child->pid = child->tree.pid = pid;
+	child->started_at_ns = slot->started_at_ns = clock_real_ns();
+	child_set_state(child, CHILD_RUNNING);
+	if (timeout_ms) {
+		slot->deadline_boot_ns = clock_boot_ns() + (int64_t)timeout_ms * 1000000;
+		set_timer(child, timeout_ms);
+	}
+	child_pin(child);
+	CHILD_TELL(child, on_spawned);
+	if (child->ladder) {
+		child_set_state(child, CHILD_STOPPING);
+		CHILD_TELL(child, on_stopping, child->why ? child->why : "");
+	}
+	output_start(child->output);
+	inputs_start(child);
+	kills_on_launched(child);
+	if (child->exit_waits)
+		on_exit_record(child);
+	child_unpin(child);
+}
+
+/* What a step of the launch was, where Node's message does not tell it. */
+static const char *step_name(enum launch_stage stage)
+{
+	switch (stage) {
+	case LAUNCH_CGROUP:
+		return "joining its cgroup";
+	case LAUNCH_TTY:
+		return "taking its terminal";
+	case LAUNCH_RLIMIT:
+		return "setting its limits";
+	case LAUNCH_NICE:
+		return "setting its nice value";
+	case LAUNCH_GROUPS:
+		return "setting its groups";
+	case LAUNCH_NO_NEW_PRIVS:
+		return "setting no_new_privs";
+	case LAUNCH_FILE:
+		return "opening a file";
+	case LAUNCH_DUP:
+		return "putting a descriptor in place";
+	case LAUNCH_OK:
+	case LAUNCH_PLAN:
+	case LAUNCH_CLONE:
+	case LAUNCH_SETSID:
+	case LAUNCH_GID:
+	case LAUNCH_UID:
+	case LAUNCH_CWD:
+	case LAUNCH_EXEC:
+		break;
+	}
+	return NULL;
+}
+
+/* Node's shape: "spawn FILE CODE", path FILE whatever was missing. A file slot is told with its own path and field. */
+static void explain(const struct child *child, enum launch_stage stage, int error, int detail, struct err *err)
+{
+	const struct spec *spec = child->spec;
+	const char *step = step_name(stage);
+	char syscall[256];
+	size_t length;
+
+	spec_syscall(spec, syscall, sizeof(syscall));
+	err_errno(err, error, syscall, spec->file);
+	if (!step)
+		return;
+	length = strlen(err->message);
+	snprintf(err->message + length, sizeof(err->message) - length, ": %s", step);
+	if (stage != LAUNCH_FILE)
+		return;
+	for (size_t i = 0; i < spec->slot_count; i++)
+		if ((int)spec->slots[i].slot == detail && spec->slots[i].path)
+			snprintf(err->path, sizeof(err->path), "%s", spec->slots[i].path);
+	for (size_t i = 0; i < spec->message->n_stdio; i++)
+		if ((int)spec->message->stdio[i]->slot == detail)
+			snprintf(err->field, sizeof(err->field), "spec.stdio[%zu].file", i);
+}
+
+/* There is no child: told, and nothing is kept (Node: a failed spawn has no process). */
+static void on_launch_failed(struct child *child, const struct err *err)
+{
+	child->failure = mem_dup(err, sizeof(*err));
+	child->reason = CHILD_REASON_SPAWN_FAILED;
+	child_set_state(child, CHILD_FAILED);
+	child->children->running--;
+	log_(LOG_INFO, "process %llu: %s", (unsigned long long)child->id, err->message);
+	child_pin(child);
+	CHILD_TELL(child, on_failed, err);
+	kills_finish(child, false);
+	if (!child->removed) {
+		children_drop(child);
+		CHILD_TELL(child, on_removed);
+	}
+	child_unpin(child);
+}
+
+/* The cgroup was refused: once more without it, on a new slot, because the old one belongs to whatever was cloned. */
+static int launch_again(struct child *child, struct err *err)
+{
+	struct children *children = child->children;
+	const struct process_host *host = children->host;
+	uint32_t slot;
+	int done = host->slot_take(host->context, child->id, &slot, err);
+
+	if (done < 0)
+		return done;
+	log_(LOG_WARNING, "process %llu: cannot be put into its cgroup, its tree will be swept", (unsigned long long)child->id);
+	children->by_slot[child->journal_slot] = NULL;
+	host->slot_release(host->context, child->journal_slot, child->id);
+	child->journal_slot = slot;
+	children->by_slot[slot] = child;
+	child->exit_waits = false;
+	child->retried = true;
+	tree_give_up_dir(&child->tree);
+	return launch(child, err);
+}
+
+static void on_launched(void *arg, int32_t pid, enum launch_stage stage, int error, int detail)
+{
+	struct child *child = arg;
+	struct err err = {0};
+	int done = 1;
+
+	if (stage == LAUNCH_CGROUP && child->tree.dir && !child->retried)
+		done = launch_again(child, &err);
+	if (done == 0) {
+		child_unpin(child);
+		return;
+	}
+	stdio_close_theirs(&child->stdio);
+	if (stage == LAUNCH_OK && pid > 0) {
+		on_running(child, pid);
+	} else {
+		if (done > 0)
+			explain(child, stage, error ? error : EAGAIN, detail, &err);
+		on_launch_failed(child, &err);
+	}
+	child_unpin(child);
+}
+
+/* Sends the plan; on_launched answers, with the child pinned until then. */
+static int launch(struct child *child, struct err *err)
+{
+	const struct process_host *host = child->children->host;
+	struct stdio *stdio = &child->stdio;
+	char id[96];
+	const char *extra_env[] = {id, NULL};
+	bool is_directory;
+	_cleanup_fd_ int cgroup = tree_open(&child->tree, &is_directory);
+	_cleanup_free_ int *fds = mem_alloc((stdio->their_count + 1) * sizeof(*fds));
+	struct plan plan = {
+		.owner = child->id,
+		.journal_slot = child->journal_slot,
+		.spec = child->spec,
+		.extra_env = extra_env,
+		.slots = stdio->slots,
+		.slot_count = stdio->slot_count,
+		.fds = fds,
+		.fd_count = stdio->their_count,
+		.controlling_slot = stdio->controlling_slot,
+		.cgroup = cgroup >= 0 && is_directory ? (int)stdio->their_count : -1,
+		.cgroup_procs = cgroup >= 0 && !is_directory ? (int)stdio->their_count : -1,
+	};
+	int done;
+
+	tree_env(&child->tree, id, sizeof(id));
+	if (stdio->their_count)
+		memcpy(fds, stdio->theirs, stdio->their_count * sizeof(*fds));
+	if (cgroup >= 0)
+		fds[plan.fd_count++] = cgroup;
+	child_pin(child);
+	done = host->launch(host->context, &plan, on_launched, child, err);
+	if (done < 0)
+		child_unpin(child);
+	return done;
+}
+
+/* ---- making one ---- */
+
+/* Duplicates of our ends to the keeper, in runs of neighbouring slots. */
+static int store_ends(struct child *child, struct err *err)
+{
+	const struct process_host *host = child->children->host;
+	int fds[FDPASS_MAX], done = 0;
+	uint32_t first = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; done == 0 && i <= child->stdio.our_count; i++) {
+		const struct stdio_end *end = i < child->stdio.our_count ? &child->stdio.ours[i] : NULL;
+
+		if (end && end->second)
+			continue;
+		if (count && (!end || end->slot != first + count || count == FDPASS_MAX)) {
+			done = host->store_put(host->context, STORE_STDIO, child->id, first, fds, count, err);
+			count = 0;
+		}
+		if (!end)
+			break;
+		if (count == 0)
+			first = end->slot;
+		fds[count++] = end->fd;
+	}
+	return done;
+}
+
+static const struct slot_spec *find_slot(const struct spec *spec, uint32_t slot)
+{
+	for (size_t i = 0; i < spec->slot_count; i++)
+		if (spec->slots[i].slot == slot)
+			return &spec->slots[i];
+	return NULL;
+}
+
+/* Our ends become pumps and inputs. */
+static void create_streams(struct child *child)
+{
+	struct children *children = child->children;
+	const Spawnd__V1__ProcessSpec *message = child->spec->message;
+
+	child->output = output_create(children->host, &children->stats, child->id, child->logfile, &output_observer, child);
+	if (is_handed_over(child))
+		return;
+	for (size_t i = 0; i < child->stdio.our_count; i++) {
+		struct stdio_end *end = &child->stdio.ours[i];
+		const struct slot_spec *slot = find_slot(child->spec, end->slot);
+
+		if (!end->output)
+			continue;
+		output_add(child->output, &(struct output_slot){
+						  .slot = end->slot,
+						  .fd = fd_steal(&end->fd),
+						  .retain = message->retain_bytes,
+						  .capture_limit = slot->capture_limit,
+						  .capture_policy = (enum capture_policy)slot->capture_policy,
+						  .direct = message->transport == SPAWND__V1__TRANSPORT__TRANSPORT_DIRECT,
+					  });
+	}
+	inputs_create(child);
+	free(mem_steal(&child->stdio.ours));
+	child->stdio.our_count = 0;
+}
+
+static int open_logfile(struct child *child, struct err *err)
+{
+	const Spawnd__V1__LogFile *file = child->spec->message->log_file;
+	_cleanup_free_ char *path = NULL;
+	struct logfile_spec spec;
+
+	if (!file)
+		return 0;
+	path = mem_strndup((const char *)file->path.data, file->path.len);
+	spec = (struct logfile_spec){
+		.path = path,
+		.max_bytes = file->max_bytes,
+		.keep = file->keep,
+		.uid = child->spec->set_ids ? child->spec->uid : geteuid(),
+		.gid = child->spec->set_ids ? child->spec->gid : getegid(),
+	};
+	child->logfile = logfile_create(&spec, err);
+	return child->logfile ? 0 : -EIO;
+}
+
+/* Everything between the slot of the journal and the plan's answer. */
+static int start(struct child *child, int *fds, size_t fd_count, struct err *err)
+{
+	const struct process_host *host = child->children->host;
+	int done = stdio_open(child->spec, fds, fd_count, host->fds_free(host->context), &child->stdio, err);
+
+	if (done == 0)
+		done = open_logfile(child, err);
+	if (done == 0 && !is_handed_over(child))
+		done = store_ends(child, err);
+	if (done < 0)
+		return done;
+	create_streams(child);
+	tree_enter(child->children->trees, &child->tree, child->id, !child->spec->message->no_tree);
+	return launch(child, err);
+}
+
+static int take_slot(struct children *children, uint64_t id, uint32_t *slot_out, struct err *err)
+{
+	const struct process_host *host = children->host;
+	int done = host->slot_take(host->context, id, slot_out, err);
+
+	if (done == -ENOSPC && children_evict(children))
+		done = host->slot_take(host->context, id, slot_out, err);
+	return done;
+}
+
+/* Refuses a name that is in use. */
+static int check_name(struct children *children, const char *name, struct err *err)
+{
+	struct child *other = name[0] ? children_find_name(children, name) : NULL;
+
+	if (!other)
+		return 0;
+	err_set(err, STATUS_ALREADY_EXISTS,
+		child_has_exited(other) ? "a process named %s has ended and is kept (id %llu); remove it first (rm)"
+					: "a process named %s runs (id %llu)",
+		name, (unsigned long long)other->id);
+	if (err)
+		snprintf(err->field, sizeof(err->field), "spec.name");
+	return -EEXIST;
+}
+
+static void close_fds(int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		fd_close(&fds[i]);
+}
+
+int child_create(
+	struct children *children, struct spec *spec, uid_t owner, int *fds, size_t fd_count, struct child **child_out, struct err *err)
+{
+	const struct process_host *host = children->host;
+	uint64_t id;
+	uint32_t slot;
+	struct child *child;
+	int done = check_name(children, spec->message->name, err);
+
+	if (done == 0) {
+		id = host->next_id(host->context);
+		done = take_slot(children, id, &slot, err);
+	}
+	if (done < 0) {
+		close_fds(fds, fd_count);
+		return done;
+	}
+	child = mem_alloc(sizeof(*child));
+	child->children = children;
+	child->spec = spec_ref(spec);
+	child->id = id;
+	child->owner = owner;
+	child->journal_slot = slot;
+	child->on_disconnect = spec->message->on_disconnect;
+	child->stdio.controlling_slot = -1;
+	TAILQ_INIT(&child->watchers);
+	TAILQ_INIT(&child->kills);
+	done = start(child, fds, fd_count, err);
+	if (done < 0) {
+		host->store_drop(host->context, STORE_ANY, id, 0);
+		host->slot_release(host->context, slot, id);
+		child_free(child);
+		return done;
+	}
+	children_add(children, child);
+	*child_out = child;
+	return 0;
+}
+
+int child_remove(struct child *child, struct err *err)
+{
+	if (child->removed)
+		return 0;
+	if (!child_has_exited(child)) {
+		err_set(err, STATUS_FAILED_PRECONDITION, "process %llu runs; stop it first", (unsigned long long)child->id);
+		return -EBUSY;
+	}
+	child_pin(child);
+	if (!child->closed) {
+		child->gave_up = true;
+		child->output_done = true;
+		close_child(child);
+	}
+	kills_finish(child, false);
+	if (!child->removed) {
+		child->children->kept--;
+		children_drop(child);
+		log_(LOG_DEBUG, "process %llu: removed", (unsigned long long)child->id);
+		CHILD_TELL(child, on_removed);
+	}
+	child_unpin(child);
+	return 0;
+}
+
+void child_free(struct child *child)
+{
+	struct watcher *watcher;
+
+	while ((watcher = TAILQ_FIRST(&child->watchers))) {
+		TAILQ_REMOVE(&child->watchers, watcher, entry);
+		free(watcher);
+	}
+	inputs_destroy(child);
+	output_destroy(child->output);
+	logfile_destroy(child->logfile);
+	stdio_finish(&child->stdio);
+	if (child->tree.trees)
+		tree_leave(&child->tree);
+	loop_timer_destroy(child->timer);
+	spec_unref(child->spec);
+	free(child->end);
+	free(child->failure);
+	free(child->why);
+	free(child);
+}
+
+size_t child_hand_over(struct child *child, uint32_t *slots_out, int *fds_out, size_t size)
+{
+	size_t count = 0;
+
+	if (!is_handed_over(child) || child->state == CHILD_STARTING)
+		return 0;
+	for (size_t i = 0; i < child->stdio.our_count && count < size; i++) {
+		if (child->stdio.ours[i].fd < 0)
+			continue;
+		slots_out[count] = child->stdio.ours[i].slot;
+		fds_out[count++] = fd_steal(&child->stdio.ours[i].fd);
+	}
+	return count;
+}

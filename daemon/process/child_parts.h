@@ -1,0 +1,162 @@
+/* The inside of children, for child*.c, kill.c and stdin.c alone. */
+#pragma once
+
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <uthash.h>
+
+#include "base/buf.h"
+#include "process/child.h"
+#include "process/logfile.h"
+#include "process/pump.h"
+#include "process/stdio.h"
+#include "process/tree.h"
+
+struct kill_op;
+
+/* An observer of one child. */
+struct watcher {
+	TAILQ_ENTRY(watcher) entry;            /* child::watchers */
+	const struct child_observer *observer; /* NULL: it has left, while others were told */
+	void *context;
+};
+
+/* A slot that we write. */
+struct input {
+	TAILQ_ENTRY(input) entry; /* children::told */
+	struct child *child;
+	struct loop_fd *watch; /* made when the kernel first takes less than it was given */
+	struct buf queue;
+	uint64_t written; /* bytes with the kernel */
+	uint32_t slot;
+	int fd; /* -1: closed */
+	bool terminal, socket;
+	bool second; /* its file is in the store under the output slot */
+	bool ending; /* close when the queue is empty */
+	bool telling;
+	bool tell_closed;
+	uint8_t last; /* byte that was written */
+};
+
+/* How it ended. */
+struct child_end {
+	int code, status; /* CLD_*, exit code or signal */
+	int64_t at_ns;
+	struct rusage usage;
+	bool known; /* false: the status is lost */
+};
+
+struct child {
+	struct children *children;
+	struct spec *spec;
+	struct output *output;
+	struct logfile *logfile;
+	struct input *inputs;
+	size_t input_count;
+	struct stdio stdio; /* until it is launched; HANDOVER: our ends until they are handed over */
+	struct tree tree;
+	struct child_end *end;
+	struct err *failure;
+	struct loop_timer *timer; /* timeout_ms, then drain_timeout_ms */
+	char *why;                /* it was stopped */
+	TAILQ_HEAD(watcher_list, watcher) watchers;
+	TAILQ_HEAD(, kill_op) kills;
+	struct kill_op *ladder;         /* one of kills, or NULL */
+	TAILQ_ENTRY(child) entry;       /* children::all, then children::dead */
+	TAILQ_ENTRY(child) ended;       /* children::ended */
+	TAILQ_ENTRY(child) owner_ended; /* owner::ended */
+	UT_hash_handle by_id, by_name;
+	uint64_t id;
+	int64_t started_at_ns;
+	int64_t ended_boot_ns; /* when it began to be kept */
+	uint32_t journal_slot;
+	uid_t owner;
+	pid_t pid;
+	unsigned pins;    /* callbacks of others that will come */
+	unsigned telling; /* observers are being called */
+	enum child_state state;
+	enum child_reason reason; /* 0: it ends by itself */
+	Spawnd__V1__OnDisconnect on_disconnect;
+	bool has_slot, exit_waits, output_done, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, retried, shutdown_waits;
+};
+
+/* Ended children of one uid. */
+struct owner {
+	uid_t uid;
+	size_t count;
+	TAILQ_HEAD(, child) ended;
+	UT_hash_handle hh;
+};
+
+struct children {
+	const struct process_host *host;
+	struct trees *trees;
+	struct output_stats stats;
+	const struct child_observer *observer;
+	void *context;
+	TAILQ_HEAD(, child) all; /* ascending by id */
+	TAILQ_HEAD(, child) dead, ended;
+	TAILQ_HEAD(, input) told; /* inputs whose observers hear of what was written */
+	struct child *by_id, *by_name;
+	struct owner *owners;
+	struct loop_defer *defer;
+	struct loop_timer *retention;
+	size_t running, kept;
+	uint64_t stdin_bytes; /* queued */
+	void (*shut_down)(void *context);
+	void *shut_down_context;
+	size_t shut_down_waits;
+	struct child *by_slot[JOURNAL_SLOTS];
+};
+
+/*
+ * Calls one callback of the observer of all children, then those of the child's own. The child stays in memory; an
+ * observer may leave, or remove the child.
+ */
+#define CHILD_TELL(child, callback, ...)                                                                                                   \
+	do {                                                                                                                               \
+		struct watcher *last_ = child_begin_telling(child), *at_;                                                                  \
+		const struct child_observer *all_ = (child)->children->observer;                                                           \
+		if (all_ && all_->callback)                                                                                                \
+			all_->callback((child)->children->context, child, ##__VA_ARGS__);                                                  \
+		for (at_ = last_ ? TAILQ_FIRST(&(child)->watchers) : NULL; at_; at_ = at_ == last_ ? NULL : TAILQ_NEXT(at_, entry))        \
+			if (at_->observer && at_->observer->callback)                                                                      \
+				at_->observer->callback(at_->context, child, ##__VA_ARGS__);                                               \
+		child_end_telling(child);                                                                                                  \
+	} while (0)
+
+/* ---- children.c ---- */
+
+struct watcher *child_begin_telling(struct child *child); /* the last watcher to be told, or NULL */
+void child_end_telling(struct child *child);
+void child_pin(struct child *child);
+void child_unpin(struct child *child); /* may be the last that keeps a removed child in memory */
+/* Enters a child under id and name. */
+void children_add(struct children *children, struct child *child);
+/* It has ended and is closed: from now on it is kept, for a while or until it is removed. */
+void children_keep(struct child *child);
+/* Makes room: forgets the oldest unnamed one that has ended. */
+bool children_evict(struct children *children);
+/* Out of every table; the memory goes when nobody needs it. */
+void children_drop(struct child *child);
+void children_shutdown_step(struct children *children);
+
+/* ---- child.c ---- */
+
+void child_set_state(struct child *child, enum child_state state);
+bool child_has_exited(const struct child *child);
+void child_free(struct child *child);
+
+/* ---- stdin.c ---- */
+
+void inputs_create(struct child *child); /* takes the input ends of child->stdio */
+void inputs_start(struct child *child);  /* spawned: what is queued leaves */
+void inputs_close(struct child *child);  /* the child has ended */
+void inputs_destroy(struct child *child);
+void inputs_tell(struct children *children);
+
+/* ---- kill.c ---- */
+
+void kills_on_launched(struct child *child);
+void kills_on_exit(struct child *child);
+void kills_finish(struct child *child, bool forget); /* answers all; with `forget` nobody */
