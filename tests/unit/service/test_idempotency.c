@@ -1,0 +1,165 @@
+/* Keys: what they name, how long, how many. */
+#include "service/idempotency.h"
+
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "spawnd/v1/processes.pb-c.h"
+
+static const struct act_name start = {.uid = 5, .key = "k", .method = "Start", .digest = 7};
+
+void test_a_key_names_what_was_put(void)
+{
+	struct keys *keys = keys_create();
+	struct known_act known = {.process = 42}, found = {0};
+	struct act_name other_user = start;
+	struct err err;
+
+	other_user.uid = 6;
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 0, &found, &err), 0);
+	keys_put(keys, &start, 0, &known);
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 1, &found, &err), 1);
+	CU_ASSERT_EQUAL(found.process, 42);
+	CU_ASSERT_EQUAL(keys_find(keys, &other_user, 1, &found, &err), 0);
+	keys_destroy(keys);
+}
+
+void test_an_act_without_a_key_is_always_new(void)
+{
+	struct keys *keys = keys_create();
+	struct act_name nameless = start;
+	struct known_act known = {.process = 42}, found;
+	struct err err;
+
+	nameless.key = "";
+	keys_put(keys, &nameless, 0, &known);
+	CU_ASSERT_EQUAL(keys_find(keys, &nameless, 0, &found, &err), 0);
+	CU_ASSERT_EQUAL(keys_count(keys), 0);
+	keys_destroy(keys);
+}
+
+void test_the_same_key_for_another_request_is_refused(void)
+{
+	struct keys *keys = keys_create();
+	struct known_act known = {.process = 42}, found;
+	struct act_name other = start;
+	struct err err;
+
+	keys_put(keys, &start, 0, &known);
+	other.digest = 8;
+	CU_ASSERT_EQUAL(keys_find(keys, &other, 0, &found, &err), -EEXIST);
+	CU_ASSERT_EQUAL(err.status, STATUS_ALREADY_EXISTS);
+	CU_ASSERT_STRING_EQUAL(err.field, "idempotency_key");
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "\"k\""));
+	other = start;
+	other.method = "Run";
+	CU_ASSERT_EQUAL(keys_find(keys, &other, 0, &found, &err), -EEXIST);
+	keys_destroy(keys);
+}
+
+void test_a_key_that_is_too_long_is_refused(void)
+{
+	struct keys *keys = keys_create();
+	char text[KEYS_LENGTH_MAX + 2];
+	struct act_name name = start;
+	struct known_act found;
+	struct err err;
+
+	memset(text, 'x', sizeof(text));
+	text[KEYS_LENGTH_MAX + 1] = 0;
+	name.key = text;
+	CU_ASSERT_EQUAL(keys_find(keys, &name, 0, &found, &err), -EINVAL);
+	text[KEYS_LENGTH_MAX] = 0;
+	CU_ASSERT_EQUAL(keys_find(keys, &name, 0, &found, &err), 0);
+	keys_put(keys, &name, 0, &(struct known_act){.process = 1});
+	CU_ASSERT_EQUAL(keys_find(keys, &name, 0, &found, &err), 1);
+	keys_destroy(keys);
+}
+
+void test_replies_are_kept_as_they_were(void)
+{
+	struct keys *keys = keys_create();
+	struct known_act found;
+	uint8_t reply[] = {1, 2, 3};
+	struct err err;
+
+	keys_put(keys, &start, 0, &(struct known_act){.pending = keys});
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 0, &found, &err), 1);
+	CU_ASSERT_PTR_EQUAL(found.pending, keys);
+	keys_put(keys, &start, 0, &(struct known_act){.reply = reply, .reply_size = sizeof(reply)});
+	reply[0] = 9;
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 0, &found, &err), 1);
+	CU_ASSERT_PTR_NULL(found.pending);
+	CU_ASSERT_EQUAL(found.reply_size, 3);
+	CU_ASSERT_EQUAL(found.reply[0], 1);
+	CU_ASSERT_EQUAL(keys_count(keys), 1);
+	keys_put(keys, &start, 0, &(struct known_act){.reply = reply, .reply_size = 0});
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 0, &found, &err), 1);
+	CU_ASSERT_PTR_NOT_NULL(found.reply);
+	CU_ASSERT_EQUAL(found.reply_size, 0);
+	keys_forget(keys, &start);
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 0, &found, &err), 0);
+	keys_destroy(keys);
+}
+
+void test_keys_are_forgotten_after_ten_minutes(void)
+{
+	struct keys *keys = keys_create();
+	struct known_act found;
+	struct err err;
+
+	keys_put(keys, &start, 100, &(struct known_act){.process = 1});
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 100 + KEYS_LIFETIME_NS - 1, &found, &err), 1);
+	CU_ASSERT_EQUAL(keys_find(keys, &start, 100 + KEYS_LIFETIME_NS, &found, &err), 0);
+	CU_ASSERT_EQUAL(keys_count(keys), 0);
+	keys_destroy(keys);
+}
+
+void test_the_oldest_go_when_there_are_too_many(void)
+{
+	struct keys *keys = keys_create();
+	struct act_name name = start;
+	struct known_act found;
+	struct err err;
+	char text[32];
+
+	name.key = text;
+	for (unsigned i = 0; i <= KEYS_COUNT_MAX; i++) {
+		snprintf(text, sizeof(text), "key %u", i);
+		keys_put(keys, &name, i, &(struct known_act){.process = i + 1});
+	}
+	CU_ASSERT_EQUAL(keys_count(keys), KEYS_COUNT_MAX);
+	CU_ASSERT_EQUAL(keys_find(keys, &name, KEYS_COUNT_MAX, &found, &err), 1);
+	snprintf(text, sizeof(text), "key 0");
+	CU_ASSERT_EQUAL(keys_find(keys, &name, KEYS_COUNT_MAX, &found, &err), 0);
+	keys_destroy(keys);
+}
+
+void test_the_oldest_go_when_replies_are_too_large(void)
+{
+	static uint8_t large[1 << 20];
+	struct keys *keys = keys_create();
+	struct act_name name = start;
+	char text[32];
+
+	name.key = text;
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(text, sizeof(text), "key %u", i);
+		keys_put(keys, &name, i, &(struct known_act){.reply = large, .reply_size = sizeof(large)});
+	}
+	CU_ASSERT_EQUAL(keys_count(keys), KEYS_BYTES_MAX / sizeof(large));
+	keys_destroy(keys);
+}
+
+void test_requests_are_told_apart_by_content(void)
+{
+	Spawnd__V1__SignalRequest one = SPAWND__V1__SIGNAL_REQUEST__INIT, two = SPAWND__V1__SIGNAL_REQUEST__INIT;
+
+	one.signal = 15;
+	two.signal = 15;
+	CU_ASSERT_EQUAL(keys_digest(&one.base), keys_digest(&two.base));
+	two.signal = 9;
+	CU_ASSERT_NOT_EQUAL(keys_digest(&one.base), keys_digest(&two.base));
+}
