@@ -62,18 +62,49 @@ static void forget_first(struct output *output)
 	index->count--;
 }
 
-/* Makes room for one more entry. */
-static void make_room(struct output *output)
+/* Drops entries from the front as long as their bytes are gone. */
+static void drop_stale(struct output *output)
 {
 	struct outindex *index = &output->index;
-	uint32_t capacity = index->capacity ? index->capacity * 2 : ENTRIES_FIRST;
-	struct outindex_entry *entries;
 
 	while (index->count && is_stale(output, outindex_at(index, index->first))) {
 		index->head = (index->head + 1) & (index->capacity - 1);
 		index->first++;
 		index->count--;
 	}
+}
+
+/* Moves the entries into a block of another size: a power of two, not below their number. */
+static void resize(struct outindex *index, uint32_t capacity)
+{
+	struct outindex_entry *entries = mem_alloc(capacity * sizeof(*entries));
+
+	for (uint32_t i = 0; i < index->count; i++)
+		entries[i] = *outindex_at(index, index->first + i);
+	free(index->entries);
+	index->entries = entries;
+	index->capacity = capacity;
+	index->head = 0;
+}
+
+void outindex_trim(struct output *output)
+{
+	struct outindex *index = &output->index;
+	uint32_t capacity = 1;
+
+	drop_stale(output);
+	while (capacity < index->count)
+		capacity *= 2;
+	if (capacity < index->capacity)
+		resize(index, capacity);
+}
+
+/* Makes room for one more entry. */
+static void make_room(struct output *output)
+{
+	struct outindex *index = &output->index;
+
+	drop_stale(output);
 	if (index->count < index->capacity)
 		return;
 	if (index->capacity >= ENTRIES_MAX) {
@@ -82,13 +113,7 @@ static void make_room(struct output *output)
 			forget_first(output);
 		return;
 	}
-	entries = mem_alloc(capacity * sizeof(*entries));
-	for (uint32_t i = 0; i < index->count; i++)
-		entries[i] = *outindex_at(index, index->first + i);
-	free(index->entries);
-	index->entries = entries;
-	index->capacity = capacity;
-	index->head = 0;
+	resize(index, index->capacity ? index->capacity * 2 : ENTRIES_FIRST);
 }
 
 void outindex_add(struct output *output, size_t pump, uint64_t offset, size_t length, int64_t time_ns)

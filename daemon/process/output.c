@@ -8,7 +8,7 @@
 #include "process/output_parts.h"
 
 /* Calls readers; false: the output is gone. */
-static bool call_readers(struct output *output, const bool *gone)
+static bool call_readers(struct output *output)
 {
 	struct reader *reader;
 
@@ -17,14 +17,14 @@ static bool call_readers(struct output *output, const bool *gone)
 		reader->ready = false;
 		reader->waiting = false;
 		reader->observer->on_ready(reader->context, reader);
-		if (*gone)
+		if (output->destroyed)
 			return false;
 	}
 	return true;
 }
 
 /* Tells what one slot has to tell; false: the output is gone. */
-static bool tell_slot(struct output *output, struct pump *pump, const bool *gone)
+static bool tell_slot(struct output *output, struct pump *pump)
 {
 	const struct output_observer *observer = output->observer;
 	uint64_t bytes = pump->gap_bytes;
@@ -32,35 +32,36 @@ static bool tell_slot(struct output *output, struct pump *pump, const bool *gone
 	pump->gap_bytes = 0;
 	if (bytes && observer->on_gap)
 		observer->on_gap(output->context, pump->slot, pump->gap_offset, bytes);
-	if (*gone)
+	if (output->destroyed)
 		return false;
 	if (pump->tell_kill) {
 		pump->tell_kill = 0;
 		if (observer->on_capture_kill)
 			observer->on_capture_kill(output->context, pump->slot);
 	}
-	if (*gone)
+	if (output->destroyed)
 		return false;
 	if (pump->tell_end) {
 		pump->tell_end = 0;
 		if (observer->on_end)
 			observer->on_end(output->context, pump->slot);
 	}
-	return !*gone;
+	return !output->destroyed;
 }
 
 /* The one place that calls observers: readers first, so that the end of a slot is not told before its last bytes. */
-static void call_observers(struct output *output, const bool *gone)
+static void call_observers(struct output *output)
 {
-	if (!call_readers(output, gone))
+	if (!call_readers(output))
 		return;
 	for (size_t i = 0; i < output->pump_count; i++)
-		if (!tell_slot(output, &output->pumps[i], gone))
+		if (!tell_slot(output, &output->pumps[i]))
 			return;
 	for (size_t i = 0; i < output->pump_count; i++)
 		pump_freeze(&output->pumps[i]);
 	if (output->started && !output->open && !output->told_all) {
 		output->told_all = true;
+		outindex_trim(output);
 		if (output->observer->on_all_ended)
 			output->observer->on_all_ended(output->context);
 	}
@@ -69,15 +70,15 @@ static void call_observers(struct output *output, const bool *gone)
 static void on_defer(void *arg)
 {
 	struct output *output = arg;
-	bool gone = false;
 
 	for (size_t i = 0; i < output->pump_count; i++)
 		if (output->pumps[i].state == PUMP_HOT)
 			pump_read(&output->pumps[i]);
-	output->gone = &gone;
-	call_observers(output, &gone);
-	if (!gone)
-		output->gone = NULL;
+	output->calling = true;
+	call_observers(output);
+	output->calling = false;
+	if (output->destroyed)
+		free(output);
 }
 
 struct output *output_create(const struct process_host *host, struct output_stats *stats, uint64_t owner, struct logfile *logfile,
@@ -101,8 +102,6 @@ void output_destroy(struct output *output)
 {
 	if (!output)
 		return;
-	if (output->gone)
-		*output->gone = true;
 	readers_orphan(output);
 	for (size_t i = 0; i < output->pump_count; i++)
 		pump_finish(&output->pumps[i]);
@@ -110,7 +109,9 @@ void output_destroy(struct output *output)
 	loop_defer_destroy(output->defer);
 	outindex_finish(&output->index);
 	free(output->pumps);
-	free(output);
+	output->destroyed = true;
+	if (!output->calling)
+		free(output);
 }
 
 void output_add(struct output *output, const struct output_slot *slot)

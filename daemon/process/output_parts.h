@@ -93,8 +93,8 @@ struct output {
 	unsigned reader_count, block_count;
 	struct loop_defer *defer;
 	struct loop_timer *timer; /* made when first needed */
-	bool *gone;               /* set by output_destroy, while callbacks run */
 	bool started, pausing, told_all;
+	bool calling, destroyed; /* destroyed inside a callback: the memory goes after it */
 };
 
 struct place {
@@ -121,6 +121,8 @@ struct reader {
 /* ---- outindex.c ---- */
 
 void outindex_add(struct output *output, size_t pump, uint64_t offset, size_t length, int64_t time_ns);
+/* Nothing more comes: gives memory back that is not needed. */
+void outindex_trim(struct output *output);
 void outindex_finish(struct outindex *index);
 static inline struct outindex_entry *outindex_at(const struct outindex *index, uint64_t number)
 {

@@ -305,6 +305,65 @@ void test_readers_may_be_destroyed_inside_a_callback(void)
 	fixture_close(&fixture);
 }
 
+/* Destroys the whole output. */
+static void destroy_output(void *context, struct reader *reader)
+{
+	struct fixture *fixture = context;
+
+	output_destroy(fixture->child.output);
+	fixture->child.output = NULL;
+}
+
+void test_an_output_may_be_destroyed_inside_a_reader(void)
+{
+	static const struct reader_observer observer = {.on_ready = destroy_output};
+	struct fixture fixture = fixture_make();
+	struct reader *first, *second;
+	struct chunk chunk;
+
+	fixture_open(&fixture);
+	fixture_slot(&fixture, 1);
+	first = reader_create(&fixture.child, READER_BLOCK, NULL, 0, &observer, &fixture);
+	second = reader_create(&fixture.child, READER_DROP, NULL, 0, &observer, &fixture);
+	reader_next(first, 1, &chunk);
+	reader_next(second, 1, &chunk);
+	output_start(fixture.child.output);
+	feed(&fixture, 1, 100);
+	hang_up(&fixture, 1);
+	turn_until(&fixture, !fixture.child.output);
+	turn(&fixture);
+	CU_ASSERT_EQUAL(fixture.ends[1], 0);
+	reader_destroy(first);
+	reader_destroy(second);
+	fixture_close(&fixture);
+}
+
+void test_the_order_is_kept_when_all_has_ended(void)
+{
+	struct fixture fixture = fixture_make();
+	struct sink sink;
+
+	fixture_open(&fixture);
+	fixture_slot(&fixture, 1);
+	fixture_slot(&fixture, 2);
+	output_start(fixture.child.output);
+	for (int i = 0; i < 100; i++) {
+		feed(&fixture, 1 + (uint32_t)i % 2, 10);
+		turn_until_read(&fixture, 1 + (uint32_t)i % 2);
+	}
+	hang_up(&fixture, 1);
+	hang_up(&fixture, 2);
+	turn_until(&fixture, fixture.all_ended);
+	sink_open(&sink, &fixture, READER_DROP, false);
+	sink_seek_retained(&sink);
+	take_all(&sink);
+	CU_ASSERT(sink.ended);
+	CU_ASSERT_EQUAL(strlen(sink.order), 100);
+	CU_ASSERT_NSTRING_EQUAL(sink.order, "12121212", 8);
+	reader_destroy(sink.reader);
+	fixture_close(&fixture);
+}
+
 void test_a_reader_outlives_its_output(void)
 {
 	struct fixture fixture = fixture_make();
