@@ -402,12 +402,14 @@ SPAWND_API int spawnd_get_stats(struct spawnd *client, struct spawnd_stats *stat
 typedef void (*spawnd_done_fn)(void *context, const struct spawnd_error *error);
 /* info is the callback's to free; NULL with an error. */
 typedef void (*spawnd_info_fn)(void *context, struct spawnd_info *info, const struct spawnd_error *error);
-/* kill is valid until the callback returns; NULL with an error. */
-typedef void (*spawnd_kill_fn)(void *context, const struct spawnd_kill *kill, const struct spawnd_error *error);
-/* result is the callback's: spawnd_result_clear. NULL with an error. */
+/* What kill and result hold is the callback's: spawnd_kill_clear, spawnd_result_clear. NULL with an error. */
+typedef void (*spawnd_kill_fn)(void *context, struct spawnd_kill *kill, const struct spawnd_error *error);
 typedef void (*spawnd_result_fn)(void *context, struct spawnd_result *result, const struct spawnd_error *error);
 
-/* Forgets a call: its callback does not come. What was asked for happens all the same, but a spawnd_run_async is cancelled. */
+/*
+ * Forgets a call that has not been answered: its callback does not come. What was asked for happens all the same, but a
+ * spawnd_run_async is cancelled. Not to be used in the call's callback and after it.
+ */
 SPAWND_API void spawnd_call_free(struct spawnd_call *call);
 
 /* input must stay valid until the callback. */

@@ -1,10 +1,16 @@
 /*
  * Reaching a daemon, and starting one when there is none. Starters of one socket take turns at a lock beside it, and look
  * again once they have it: so many clients at once start one daemon. The daemon's own lock is the last word in any case.
+ *
+ * The program is started by posix_spawn, so that a client of many threads and gigabytes pays no fork, with nothing of this
+ * process but what is listed here. It goes to the background, and what we started ends when the daemon is ready.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -40,6 +46,14 @@ static int try_connect(const char *path)
 	return fd_steal(&fd);
 }
 
+/* Nobody to reach, unless it is this process that lacks something. */
+static int fail(struct spawnd_error *error, int errnum, const char *syscall, const char *path)
+{
+	bool exhausted = err_status_of(errnum) == STATUS_RESOURCE_EXHAUSTED;
+
+	return error_errno(error, exhausted ? SPAWND_RESOURCE_EXHAUSTED : SPAWND_UNAVAILABLE, errnum, syscall, path);
+}
+
 /* The directory of the socket: made for this user alone when it is not there. */
 static int make_directory(const char *path, struct spawnd_error *error)
 {
@@ -48,12 +62,8 @@ static int make_directory(const char *path, struct spawnd_error *error)
 
 	paths_dir(path, directory, sizeof(directory));
 	if (mkdir(directory, 0700) < 0 && errno != EEXIST)
-		return error_errno(error, SPAWND_UNAVAILABLE, errno, "mkdir", directory);
-	if (paths_check_dir(directory, 0, &err) < 0) {
-		error_of_err(error, &err);
-		return -1;
-	}
-	return 0;
+		return fail(error, errno, "mkdir", directory);
+	return paths_check_dir(directory, 0, &err) < 0 ? error_of_err(error, &err) : 0;
 }
 
 /* Waits for its turn to start a daemon. A descriptor that holds the lock, or -1. */
@@ -65,10 +75,10 @@ static int take_lock(const char *path, struct spawnd_error *error)
 	snprintf(lock, sizeof(lock), "%s.start", path);
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return error_errno(error, SPAWND_UNAVAILABLE, errno, "open", lock);
+		return fail(error, errno, "open", lock);
 	while (flock(fd, LOCK_EX) < 0) {
 		if (errno != EINTR)
-			return error_errno(error, SPAWND_UNAVAILABLE, errno, "flock", lock);
+			return fail(error, errno, "flock", lock);
 	}
 	return fd_steal(&fd);
 }
@@ -80,9 +90,11 @@ static void find_daemon(char path[PATH_MAX])
 	ssize_t length;
 	char *slash;
 
-	snprintf(path, PATH_MAX, "%s", named && *named ? named : "spawnd");
-	if (named && *named)
+	if (named && *named) {
+		if (!strchr(named, '/') || !realpath(named, path))
+			snprintf(path, PATH_MAX, "%s", named);
 		return;
+	}
 	length = readlink("/proc/self/exe", path, PATH_MAX - sizeof("/spawnd"));
 	path[length > 0 ? length : 0] = 0;
 	slash = strrchr(path, '/');
@@ -92,13 +104,13 @@ static void find_daemon(char path[PATH_MAX])
 		strcpy(path, "spawnd");
 }
 
-/* What a daemon gets of our environment: nothing that its children should not see. */
+/* What a daemon gets of our environment: it may live on long after us. */
 static void reduce_env(char *env[ENV_MAX])
 {
-	static const char *const kept[] = {"HOME=", "PATH=", "USER=", "XDG_", "TMPDIR=", "SPAWND_"};
+	static const char *const kept[] = {"HOME=", "PATH=", "USER=", "XDG_"};
 	size_t count = 0;
 
-	for (char **at = environ; *at && count < ENV_MAX - 1; at++) {
+	for (char **at = environ; at && *at && count < ENV_MAX - 1; at++) {
 		for (size_t i = 0; i < array_size(kept); i++) {
 			if (strncmp(*at, kept[i], strlen(kept[i])) == 0) {
 				env[count++] = *at;
@@ -109,82 +121,123 @@ static void reduce_env(char *env[ENV_MAX])
 	env[count] = NULL;
 }
 
-/* Reads what the starting daemon said, for the error. */
-static void read_text(int fd, char *text, size_t size)
+/* The path as the daemon must see it, whose directory is another. */
+static int make_absolute(const char *path, char absolute[PATH_MAX], struct spawnd_error *error)
 {
-	size_t length = 0;
-	ssize_t got;
+	size_t length;
 
-	while ((got = sys_read(fd, text + length, size - 1 - length)) > 0)
-		length += (size_t)got;
+	if (path[0] == '/') {
+		snprintf(absolute, PATH_MAX, "%s", path);
+		return 0;
+	}
+	if (!getcwd(absolute, PATH_MAX))
+		return fail(error, errno, "getcwd", NULL);
+	length = strlen(absolute);
+	if (length + strlen(path) + 2 > PATH_MAX)
+		return fail(error, ENAMETOOLONG, "getcwd", NULL);
+	snprintf(absolute + length, PATH_MAX - length, "/%s", path);
+	return 0;
+}
+
+/* Starts the program in a session of its own, stderr to `log_fd`. 0 or errno. */
+static int spawn(const char *program, const char *socket_path, int log_fd, pid_t *pid_out)
+{
+	char *argv[] = {(char *)"spawnd", (char *)"--socket", (char *)socket_path, (char *)"--idle-exit", (char *)IDLE_EXIT, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	char *env[ENV_MAX];
+	sigset_t all, none;
+	int done;
+
+	reduce_env(env);
+	sigfillset(&all);
+	sigemptyset(&none);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigdefault(&attributes, &all);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addchdir_np(&actions, "/");
+	posix_spawn_file_actions_adddup2(&actions, log_fd, STDERR_FILENO);
+	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+	done = posix_spawnp(pid_out, program, &actions, &attributes, argv, env);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	return done;
+}
+
+/* Collects what the starting daemon says, for the error, until it has ended or closed its stderr. */
+static void read_text(int fd, pid_t pid, char *text, size_t size)
+{
+	_cleanup_fd_ int pidfd = sys_pidfd_open(pid);
+	struct pollfd pollfds[] = {{.fd = fd, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
+	char rest[4096];
+	size_t length = 0;
+
+	for (;;) {
+		bool full = length == size - 1;
+		ssize_t got;
+
+		if (poll(pollfds, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (!pollfds[0].revents && pollfds[1].revents)
+			break;
+		if (!pollfds[0].revents)
+			continue;
+		got = sys_read(fd, full ? rest : text + length, full ? sizeof(rest) : size - 1 - length);
+		if (got <= 0)
+			break;
+		length += full ? 0 : (size_t)got;
+	}
 	while (length && text[length - 1] == '\n')
 		length--;
 	text[length] = 0;
-}
-
-/* Becomes the daemon. */
-static _Noreturn void become_daemon(const char *program, const char *socket_path, int log_fd)
-{
-	char *argv[] = {(char *)"spawnd", (char *)"--socket", (char *)socket_path, (char *)"--idle-exit", (char *)IDLE_EXIT, NULL};
-	char *env[ENV_MAX];
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	reduce_env(env);
-	setsid();
-	if (chdir("/") < 0 || null < 0)
-		_exit(127);
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(log_fd, STDERR_FILENO);
-	execvpe(program, argv, env);
-	dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
-	_exit(127);
 }
 
 /* Starts a daemon and waits until it is ready: the process we start ends then. */
 static int start_daemon(const char *path, struct spawnd_error *error)
 {
 	char program[PATH_MAX], text[400], absolute[PATH_MAX];
-	int log_fds[2], status;
+	_cleanup_fd_ int read_end = -1;
+	int fds[2], done, status = 0;
 	pid_t pid;
 
+	if (make_absolute(path, absolute, error) < 0)
+		return -1;
 	find_daemon(program);
-	if (path[0] == '/')
-		snprintf(absolute, sizeof(absolute), "%s", path);
-	else if (!getcwd(absolute, sizeof(absolute)) || strlen(absolute) + strlen(path) + 2 > sizeof(absolute))
-		return error_errno(error, SPAWND_UNAVAILABLE, ENAMETOOLONG, "getcwd", NULL);
-	else
-		snprintf(absolute + strlen(absolute), sizeof(absolute) - strlen(absolute), "/%s", path);
-	if (sys_pipe(log_fds, 0) < 0)
-		return error_errno(error, SPAWND_UNAVAILABLE, errno, "pipe", NULL);
-	pid = fork();
-	if (pid == 0)
-		become_daemon(program, absolute, log_fds[1]);
-	close(log_fds[1]);
-	if (pid < 0) {
-		close(log_fds[0]);
-		return error_errno(error, SPAWND_UNAVAILABLE, errno, "fork", NULL);
-	}
-	read_text(log_fds[0], text, sizeof(text));
-	close(log_fds[0]);
+	done = sys_pipe(fds, 0);
+	if (done < 0)
+		return fail(error, -done, "pipe", NULL);
+	read_end = fds[0];
+	done = spawn(program, absolute, fds[1], &pid);
+	close(fds[1]);
+	if (done)
+		return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: spawn %s %s", path, program,
+			err_name(done));
+	read_text(read_end, pid, text, sizeof(text));
 	while (waitpid(pid, &status, 0) < 0) {
+		if (errno == ECHILD) /* this program has its children reaped by others: the socket will tell */
+			return 0;
 		if (errno != EINTR)
-			return error_errno(error, SPAWND_UNAVAILABLE, errno, "waitpid", NULL);
+			return fail(error, errno, "waitpid", NULL);
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: %s", path, text);
+		return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: %s", path,
+			text[0] ? text : "it ended without a word");
 	return 0;
 }
 
 int autostart_connect(const char *path, unsigned flags, struct spawnd_error *error)
 {
 	_cleanup_fd_ int lock = -1;
-	int fd = try_connect(path);
+	int fd = try_connect(path), started;
 
 	if (fd >= 0)
 		return fd;
 	if ((fd != -ENOENT && fd != -ECONNREFUSED) || (flags & SPAWND_NO_AUTOSTART))
-		return error_errno(error, SPAWND_UNAVAILABLE, -fd, "connect", path);
+		return fail(error, -fd, "connect", path);
 	if (make_directory(path, error) < 0)
 		return -1;
 	lock = take_lock(path, error);
@@ -193,8 +246,9 @@ int autostart_connect(const char *path, unsigned flags, struct spawnd_error *err
 	fd = try_connect(path);
 	if (fd >= 0)
 		return fd;
-	if (start_daemon(path, error) < 0)
-		return -1;
+	started = start_daemon(path, error);
 	fd = try_connect(path);
-	return fd >= 0 ? fd : error_errno(error, SPAWND_UNAVAILABLE, -fd, "connect", path);
+	if (fd >= 0)
+		return fd;
+	return started < 0 ? -1 : fail(error, -fd, "connect", path);
 }

@@ -1,6 +1,10 @@
-/* The connection: opening, dispatching, losing it. */
+/*
+ * The connection: opening, dispatching, losing it, closing it. Callbacks run between `dispatching = true` and `false`;
+ * closing meanwhile forgets everything at once, but the connection itself goes when the dispatch is over.
+ */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -11,10 +15,24 @@ int spawnd_default_socket(char *path, size_t size, struct spawnd_error *error)
 {
 	struct err err;
 
-	if (paths_socket(path, size, &err) == 0)
+	return paths_socket(path, size, &err) == 0 ? 0 : error_of_err(error, &err);
+}
+
+/* The usual socket: only in a directory that nobody else can put one into. */
+static int find_socket(char *path, size_t size, struct spawnd_error *error)
+{
+	char directory[PATHS_SOCKET_MAX + 1];
+	const char *named = getenv("SPAWND_SOCKET");
+	struct err err;
+	int done;
+
+	if (spawnd_default_socket(path, size, error) < 0)
+		return -1;
+	if (named && *named)
 		return 0;
-	error_of_err(error, &err);
-	return -1;
+	paths_dir(path, directory, sizeof(directory));
+	done = paths_check_dir(directory, 0, &err);
+	return done == 0 || done == -ENOENT ? 0 : error_of_err(error, &err);
 }
 
 int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out, struct spawnd_error *error)
@@ -24,14 +42,12 @@ int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out,
 	struct err err;
 	int fd;
 
-	if (!path && spawnd_default_socket(standard, sizeof(standard), error) < 0)
+	if (!path && find_socket(standard, sizeof(standard), error) < 0)
 		return -1;
 	if (!path)
 		path = standard;
-	if (paths_check_length(path, &err) < 0) {
-		error_of_err(error, &err);
-		return -1;
-	}
+	if (paths_check_length(path, &err) < 0)
+		return error_of_err(error, &err);
 	fd = autostart_connect(path, flags, error);
 	if (fd < 0)
 		return -1;
@@ -47,15 +63,25 @@ int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out,
 	return 0;
 }
 
-void spawnd_close(struct spawnd *client)
+static void destroy(struct spawnd *client)
 {
-	if (!client)
-		return;
-	while (client->streams)
-		stream_forget(client->streams);
 	conn_destroy(client->conn);
 	free(client->socket);
 	free(client);
+}
+
+void spawnd_close(struct spawnd *client)
+{
+	if (!client || client->closed)
+		return;
+	if (!client->lost)
+		error_set(&client->why, SPAWND_CANCELLED, "the connection was closed");
+	client->lost = true;
+	stream_forget_all(client);
+	if (client->dispatching)
+		client->closed = true;
+	else
+		destroy(client);
 }
 
 const char *spawnd_socket(const struct spawnd *client)
@@ -73,38 +99,76 @@ short spawnd_events(const struct spawnd *client)
 	return (short)(POLLIN | (conn_pending(client->conn) ? POLLOUT : 0));
 }
 
-/* Remembers why the connection is gone and ends what is open. */
-static int lose(struct spawnd *client, int result, struct spawnd_error *error)
+/* Remembers why the connection is gone and ends what is open. `result`: of conn_read or conn_flush. */
+static void lose(struct spawnd *client, int result)
 {
-	if (!client->lost) {
-		client->lost = true;
-		if (result < 0)
-			error_errno(&client->why, SPAWND_UNAVAILABLE, -result, "the connection to the daemon is lost", NULL);
-		else
-			error_set(&client->why, SPAWND_UNAVAILABLE, "the daemon closed the connection");
-		stream_end_all(client);
-	}
-	if (error)
-		*error = client->why;
-	return -1;
+	if (client->lost)
+		return;
+	client->lost = true;
+	if (result == CONN_E_GARBAGE)
+		error_set(&client->why, SPAWND_UNAVAILABLE, "%s: what answers there is no spawnd", client->socket);
+	else if (result == CONN_E_CLOSED || result == -EPIPE || result == -ECONNRESET)
+		error_set(&client->why, SPAWND_UNAVAILABLE, "%s: the daemon closed the connection", client->socket);
+	else if (result == CONN_E_TRUNCATED)
+		error_set(&client->why, SPAWND_UNAVAILABLE, "%s: the daemon was gone in the middle of a message", client->socket);
+	else
+		error_errno(&client->why, SPAWND_UNAVAILABLE, -result, result == -EMFILE ? "recvmsg" : "sendmsg", client->socket);
+	stream_end_all(client);
+}
+
+/* Reads once. The connections of all threads share the buffer that conn_read reads into. */
+static int read_some(struct conn *conn)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	int result;
+
+	pthread_mutex_lock(&mutex);
+	result = conn_read(conn);
+	pthread_mutex_unlock(&mutex);
+	return result;
+}
+
+/* Reads, calls back, writes. Whole frames that came before the end are still given out. */
+static void pump(struct spawnd *client)
+{
+	struct frame frame;
+	int result = read_some(client->conn), flushed;
+
+	conn_cork(client->conn);
+	while (!client->closed && conn_next(client->conn, &frame))
+		stream_dispatch(client, &frame);
+	if (client->closed)
+		return;
+	conn_uncork(client->conn);
+	flushed = conn_flush(client->conn);
+	if (result)
+		lose(client, result);
+	else if (flushed < 0)
+		lose(client, flushed);
+}
+
+int client_may_block(const struct spawnd *client, struct spawnd_error *error)
+{
+	if (client->dispatching)
+		return error_set(error, SPAWND_FAILED_PRECONDITION, "a function that blocks was called inside a callback");
+	return 0;
 }
 
 int spawnd_dispatch(struct spawnd *client, struct spawnd_error *error)
 {
-	struct frame frame;
-	int result, flushed;
-
-	if (client->lost)
-		return lose(client, 0, error);
-	result = conn_read(client->conn);
-	conn_cork(client->conn);
-	while (conn_next(client->conn, &frame))
-		stream_dispatch(client, &frame);
-	conn_uncork(client->conn);
-	flushed = conn_flush(client->conn);
-	if (result)
-		return lose(client, result, error);
-	return flushed < 0 ? lose(client, flushed, error) : 0;
+	if (client_may_block(client, error) < 0)
+		return -1;
+	if (!client->lost) {
+		client->dispatching = true;
+		pump(client);
+		client->dispatching = false;
+	}
+	if (client->closed) {
+		error_copy(error, &client->why);
+		destroy(client);
+		return -1;
+	}
+	return client->lost ? error_copy(error, &client->why) : 0;
 }
 
 int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct spawnd_error *error)
@@ -113,7 +177,9 @@ int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct spawnd_error
 	int ready;
 
 	if (client->lost)
-		return lose(client, 0, error);
+		return error_copy(error, &client->why);
+	if (client_may_block(client, error) < 0)
+		return -1;
 	ready = poll(&pollfd, 1, timeout_ms);
 	if (ready < 0 && errno != EINTR)
 		return error_errno(error, SPAWND_UNKNOWN, errno, "poll", NULL);

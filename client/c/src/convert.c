@@ -1,4 +1,6 @@
 /* Between messages and the plain structs of spawnd.h. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "internal.h"
 #include "spawnd/v1/common.pb-c.h"
@@ -15,6 +17,16 @@ Spawnd__V1__ProcessRef ref_message(struct spawnd_ref ref)
 		message.name = (char *)ref.name;
 	}
 	return message;
+}
+
+struct spawnd_slot_total total_of_message(const Spawnd__V1__SlotTotal *message)
+{
+	return (struct spawnd_slot_total){
+		.slot = message->slot,
+		.bytes = message->bytes,
+		.retained_from = message->retained_from,
+		.complete = message->complete,
+	};
 }
 
 void exit_of_message(const Spawnd__V1__ExitRecord *message, struct spawnd_exit *exit_out)
@@ -35,15 +47,36 @@ void exit_of_message(const Spawnd__V1__ExitRecord *message, struct spawnd_exit *
 		exit_out->max_rss_bytes = message->rusage->max_rss_bytes;
 	}
 	exit_out->total_count = message->n_output;
-	for (size_t i = 0; i < message->n_output && i < SPAWND_TOTALS; i++) {
-		exit_out->totals[i] = (struct spawnd_slot_total){
-			.slot = message->output[i]->slot,
-			.bytes = message->output[i]->bytes,
-			.retained_from = message->output[i]->retained_from,
-			.complete = message->output[i]->complete,
-		};
-	}
+	for (size_t i = 0; i < message->n_output && i < SPAWND_TOTALS; i++)
+		exit_out->totals[i] = total_of_message(message->output[i]);
 }
+
+void kill_of_message(const Spawnd__V1__KillReply *message, struct spawnd_kill *kill_out)
+{
+	*kill_out = (struct spawnd_kill){
+		.ended = mem_dup(message->ended, message->n_ended * sizeof(pid_t)),
+		.survived = mem_dup(message->survived, message->n_survived * sizeof(pid_t)),
+		.ended_count = message->n_ended,
+		.survived_count = message->n_survived,
+		.complete = message->complete,
+		.has_exit = message->exit != NULL,
+	};
+	snprintf(kill_out->method, sizeof(kill_out->method), "%s", message->method);
+	exit_of_message(message->exit, &kill_out->exit);
+}
+
+void spawnd_kill_clear(struct spawnd_kill *kill)
+{
+	free(kill->ended);
+	free(kill->survived);
+	*kill = (struct spawnd_kill){0};
+}
+
+/* ---- messages with data, by hand ---- */
+
+#define TAG(field, type) ((uint8_t)((field) << 3 | (type)))
+#define VARINT 0
+#define BYTES 2
 
 struct peek {
 	const uint8_t *at, *end;
@@ -71,7 +104,7 @@ bool output_peek(const uint8_t *bytes, size_t size, uint32_t *slot_out, uint64_t
 	uint64_t tag, length, value;
 
 	/* field 2 of ProcessEvent and of RunReply, alone in its message */
-	if (!take_varint(&peek, &tag) || tag != (2 << 3 | 2) || !take_varint(&peek, &length) || length != (uint64_t)(peek.end - peek.at))
+	if (!take_varint(&peek, &tag) || tag != TAG(2, BYTES) || !take_varint(&peek, &length) || length != (uint64_t)(peek.end - peek.at))
 		return false;
 	*slot_out = 0;
 	*offset_out = 0;
@@ -80,67 +113,60 @@ bool output_peek(const uint8_t *bytes, size_t size, uint32_t *slot_out, uint64_t
 	while (peek.at < peek.end) {
 		if (!take_varint(&peek, &tag) || !take_varint(&peek, &value))
 			return false;
-		if (tag == (1 << 3 | 0)) {
+		if (tag == TAG(1, VARINT)) {
 			*slot_out = (uint32_t)value;
-		} else if (tag == (2 << 3 | 0)) {
+		} else if (tag == TAG(2, VARINT)) {
 			*offset_out = value;
-		} else if (tag == (15 << 3 | 2)) {
+		} else if (tag == TAG(15, BYTES)) {
 			if (value > (uint64_t)(peek.end - peek.at))
 				return false;
 			*data_out = peek.at;
 			*size_out = (size_t)value;
 			peek.at += value;
-		} else if (tag != (3 << 3 | 0)) {
+		} else if (tag != TAG(3, VARINT)) {
 			return false;
 		}
 	}
 	return true;
 }
 
-/* ---- records ---- */
-
-void spawnd_info_free(struct spawnd_info *info)
+/* Writes a number in front of what is there already. */
+static uint8_t *put_varint_before(uint8_t *at, uint64_t value)
 {
-	if (!info)
-		return;
-	spawnd__v1__process__free_unpacked(info->message, NULL);
-	free(info);
+	uint8_t bytes[10];
+	size_t count = 0;
+
+	for (; value > 0x7f; value >>= 7)
+		bytes[count++] = (uint8_t)(value | 0x80);
+	bytes[count++] = (uint8_t)value;
+	return memcpy(at - count, bytes, count);
 }
 
-void spawnd_infos_free(struct spawnd_info **infos, size_t count)
+/* Puts a tag and a length in front of a field that ends `size` bytes behind `end`. */
+static uint8_t *wrap(uint8_t *at, uint8_t tag, const uint8_t *end, size_t size)
 {
-	for (size_t i = 0; i < count; i++)
-		spawnd_info_free(infos[i]);
-	free(infos);
+	at = put_varint_before(at, (uint64_t)(end - at) + size);
+	*--at = tag;
+	return at;
 }
 
-uint64_t spawnd_info_id(const struct spawnd_info *info)
+size_t stdin_encode(uint8_t prefix[STDIN_PREFIX_MAX], bool control, uint32_t slot, bool eof, size_t size)
 {
-	return info->message->id;
-}
+	uint8_t bytes[STDIN_PREFIX_MAX], *end = bytes + sizeof(bytes), *at = end;
 
-const char *spawnd_info_name(const struct spawnd_info *info)
-{
-	return info->message->name;
-}
-
-pid_t spawnd_info_pid(const struct spawnd_info *info)
-{
-	return info->message->pid;
-}
-
-enum spawnd_state spawnd_info_state(const struct spawnd_info *info)
-{
-	return (enum spawnd_state)info->message->state;
-}
-
-int64_t spawnd_info_started_at_ns(const struct spawnd_info *info)
-{
-	return info->message->started_at_ns;
-}
-
-bool spawnd_info_exit(const struct spawnd_info *info, struct spawnd_exit *exit_out)
-{
-	exit_of_message(info->message->exit, exit_out);
-	return info->message->exit != NULL;
+	if (size)
+		at = wrap(at, TAG(15, BYTES), end, size);
+	if (eof) {
+		*--at = true;
+		*--at = TAG(2, VARINT);
+	}
+	if (slot) {
+		at = put_varint_before(at, slot);
+		*--at = TAG(1, VARINT);
+	}
+	if (control) /* StdinData in ProcessControl */
+		at = wrap(at, TAG(1, BYTES), end, size);
+	at = wrap(at, TAG(2, BYTES), end, size); /* that in the message of the stream */
+	memcpy(prefix, at, (size_t)(end - at));
+	return (size_t)(end - at);
 }

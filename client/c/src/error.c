@@ -35,10 +35,17 @@ int error_errno(struct spawnd_error *error, enum spawnd_status status, int errnu
 	return -1;
 }
 
-void error_of_err(struct spawnd_error *error, const struct err *err)
+int error_copy(struct spawnd_error *error, const struct spawnd_error *from)
+{
+	if (error)
+		*error = *from;
+	return -1;
+}
+
+int error_of_err(struct spawnd_error *error, const struct err *err)
 {
 	if (!error)
-		return;
+		return -1;
 	memset(error, 0, sizeof(*error));
 	error->status = (enum spawnd_status)err->status;
 	error->errnum = err->errnum;
@@ -47,6 +54,7 @@ void error_of_err(struct spawnd_error *error, const struct err *err)
 	snprintf(error->path, sizeof(error->path), "%s", err->path);
 	snprintf(error->field, sizeof(error->field), "%s", err->field);
 	snprintf(error->message, sizeof(error->message), "%s", err->message);
+	return -1;
 }
 
 /* Copies what the one detail says. */
@@ -71,30 +79,12 @@ static void copy_detail(struct spawnd_error *error, const Ttrpc__Any *any)
 	spawnd__v1__error_detail__free_unpacked(detail, NULL);
 }
 
-/* The payload of a good Response, found in place: it is field 2 and comes after an empty status. */
-static bool find_payload(
-	const Ttrpc__Response *response, const uint8_t *bytes, size_t size, const uint8_t **reply_out, size_t *reply_size_out)
+bool error_of_status(const struct Ttrpc__Status *status, struct spawnd_error *error)
 {
-	*reply_size_out = response->payload.len;
-	*reply_out = bytes + size - response->payload.len;
+	if (!status || !status->code)
+		return false;
+	error_set(error, (enum spawnd_status)status->code, "%s", status->message);
+	if (status->n_details)
+		copy_detail(error, status->details[0]);
 	return true;
-}
-
-bool error_of_response(const uint8_t *bytes, size_t size, struct spawnd_error *error, const uint8_t **reply_out, size_t *reply_size_out)
-{
-	Ttrpc__Response *response = ttrpc__response__unpack(NULL, size, bytes);
-	bool failed = true;
-
-	if (!response) {
-		error_set(error, SPAWND_INTERNAL, "the daemon's answer cannot be decoded");
-	} else if (response->status && response->status->code) {
-		error_set(error, (enum spawnd_status)response->status->code, "%s", response->status->message);
-		if (response->status->n_details)
-			copy_detail(error, response->status->details[0]);
-	} else {
-		failed = !find_payload(response, bytes, size, reply_out, reply_size_out);
-	}
-	if (response)
-		ttrpc__response__free_unpacked(response, NULL);
-	return failed;
 }

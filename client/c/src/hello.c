@@ -1,10 +1,9 @@
 /* Opening the session: what this process has, its children shall have. */
-#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -45,13 +44,19 @@ struct context {
 	Spawnd__V1__Rlimit rlimits[array_size(resources)], *rlimit_list[array_size(resources)];
 };
 
-/* The umask: there is no way to read it but to change it and back. */
-static mode_t read_umask(void)
+/* The umask, as the kernel tells it since Linux 4.7. umask(2) can only be read by changing it for every thread. */
+static bool read_umask(uint32_t *mask_out)
 {
-	mode_t mask = umask(022);
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+	bool found = false;
 
-	umask(mask);
-	return mask;
+	if (!file)
+		return false;
+	while (!found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "Umask: %o", mask_out) == 1;
+	fclose(file);
+	return found;
 }
 
 static void fill_rlimits(struct context *context)
@@ -92,8 +97,8 @@ static void fill_context(struct context *context)
 	spawnd__v1__client_context__init(&context->message);
 	if (getcwd(context->cwd, sizeof(context->cwd)) && context->cwd[0] == '/')
 		context->message.cwd = (ProtobufCBinaryData){.len = strlen(context->cwd), .data = (uint8_t *)context->cwd};
-	context->message._umask_case = SPAWND__V1__CLIENT_CONTEXT___UMASK_UMASK;
-	context->message.umask = read_umask();
+	if (read_umask(&context->message.umask))
+		context->message._umask_case = SPAWND__V1__CLIENT_CONTEXT___UMASK_UMASK;
 	fill_env(context);
 	fill_rlimits(context);
 }
@@ -117,7 +122,7 @@ int hello(struct spawnd *client, unsigned flags, struct spawnd_error *error)
 		fill_context(&context);
 		request.context = &context.message;
 	}
-	done = unary_call(client, "spawnd.v1.Admin", "Hello", &request.base, &spawnd__v1__hello_reply__descriptor, &reply, error);
+	done = unary_call(client, SERVICE_ADMIN, "Hello", &request.base, &spawnd__v1__hello_reply__descriptor, &reply, error);
 	free(context.env);
 	if (!done)
 		protobuf_c_message_free_unpacked(reply, NULL);

@@ -1,14 +1,12 @@
 /*
  * The stream to a process: Spawn, Attach and Logs are three ways in, and speak alike afterwards. Credit is given back in
  * portions, a quarter of the window or a quarter of the messages at a time.
+ *
+ * A stream of Spawn cannot be left without ending the process or the connection. One that its owner has freed is therefore
+ * kept, and reads on without telling anybody, so that the child is never held up by a reader that is not there.
  */
 #include "base/mem.h"
 #include "internal.h"
-
-#define STDIN_WINDOW (1u << 20)
-#define CHUNK (256u << 10)
-#define WINDOW (1u << 20)
-#define WINDOW_MESSAGES 64u
 
 enum way { WAY_SPAWN, WAY_ATTACH, WAY_LOGS };
 
@@ -25,7 +23,8 @@ struct spawnd_process {
 	uint32_t taken_messages;
 	uint64_t stdin_room;
 	bool stdin_blocked; /* write took less than it was given */
-	bool *freed;        /* told when it is freed inside a callback */
+	bool abandoned;     /* its owner has freed it */
+	bool *freed;        /* told when it goes inside a callback */
 };
 
 /* ---- saying ---- */
@@ -77,7 +76,7 @@ static void count_taken(struct spawnd_process *process, uint64_t bytes, uint32_t
 {
 	process->taken_bytes += bytes;
 	process->taken_messages += messages;
-	if (process->taken_bytes >= process->window / 4 || process->taken_messages >= WINDOW_MESSAGES / 4)
+	if (process->taken_bytes >= process->window / 4 || process->taken_messages >= READER_WINDOW_MESSAGES / 4)
 		send_grant(process);
 }
 
@@ -91,24 +90,27 @@ void spawnd_process_taken(struct spawnd_process *process, size_t size)
 	count_taken(process, size, 0);
 }
 
+/* Sends bytes for a slot, or its end. */
+static void send_stdin(struct spawnd_process *process, unsigned slot, const void *data, size_t size, bool eof)
+{
+	uint8_t prefix[STDIN_PREFIX_MAX];
+	size_t prefix_size = stdin_encode(prefix, true, slot, eof, size);
+
+	stream_send_data(process->stream, prefix, prefix_size, data, size);
+}
+
 ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size)
 {
-	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
-	Spawnd__V1__StdinData stdin_data = SPAWND__V1__STDIN_DATA__INIT;
 	size_t taken = 0;
 
-	if (!process->stream)
+	if (!process->stream || process->way == WAY_LOGS)
 		return -1;
-	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN;
-	control.stdin = &stdin_data;
-	stdin_data.slot = slot;
 	while (taken < size && process->stdin_room) {
-		size_t piece = size - taken < CHUNK ? size - taken : CHUNK;
+		size_t piece = size - taken < STDIN_CHUNK ? size - taken : STDIN_CHUNK;
 
 		if (piece > process->stdin_room)
 			piece = (size_t)process->stdin_room;
-		stdin_data.data = (ProtobufCBinaryData){.len = piece, .data = (uint8_t *)data + taken};
-		send_control(process, &control);
+		send_stdin(process, slot, (const uint8_t *)data + taken, piece, false);
 		taken += piece;
 		process->stdin_room -= piece;
 	}
@@ -118,14 +120,8 @@ ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, cons
 
 void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot)
 {
-	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
-	Spawnd__V1__StdinData stdin_data = SPAWND__V1__STDIN_DATA__INIT;
-
-	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN;
-	control.stdin = &stdin_data;
-	stdin_data.slot = slot;
-	stdin_data.eof = true;
-	send_control(process, &control);
+	if (process->stream && process->way != WAY_LOGS)
+		send_stdin(process, slot, NULL, 0, true);
 }
 
 void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope)
@@ -200,7 +196,15 @@ static void on_exit_record(struct spawnd_process *process, const Spawnd__V1__Exi
 		handler(process->context, process, &how);
 }
 
-/* Every event but output. */
+/* Counts output as taken, if the caller does not do that, and hands it on. */
+static void on_output(struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
+{
+	if (!process->manual)
+		process->taken_bytes += size;
+	if (process->handlers.output)
+		process->handlers.output(process->context, process, slot, offset, data, size);
+}
+
 static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEvent *event, int *fds, size_t fd_count)
 {
 	switch (event->event_case) {
@@ -227,38 +231,12 @@ static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEv
 		if (process->handlers.stdin_closed)
 			process->handlers.stdin_closed(process->context, process, event->stdin_closed->slot);
 		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT:
+		on_output(process, event->output->slot, event->output->offset, event->output->data.data, event->output->data.len);
+		break;
 	default:
 		break;
 	}
-}
-
-static void on_message(void *context, const uint8_t *bytes, size_t size, int *fds, size_t fd_count)
-{
-	struct spawnd_process *process = context;
-	Spawnd__V1__ProcessEvent *event;
-	const uint8_t *data;
-	uint64_t offset, taken = 0;
-	uint32_t slot;
-	size_t length;
-	bool freed = false;
-
-	process->freed = &freed;
-	if (output_peek(bytes, size, &slot, &offset, &data, &length)) {
-		if (!process->manual)
-			taken = length;
-		if (process->handlers.output)
-			process->handlers.output(process->context, process, slot, offset, data, length);
-	} else {
-		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
-		if (event)
-			on_event(process, event, fds, fd_count);
-		if (event)
-			spawnd__v1__process_event__free_unpacked(event, NULL);
-	}
-	if (freed)
-		return;
-	process->freed = NULL;
-	count_taken(process, taken, 1);
 }
 
 static void on_end(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size)
@@ -266,11 +244,63 @@ static void on_end(void *context, const struct spawnd_error *error, const uint8_
 	struct spawnd_process *process = context;
 
 	process->stream = NULL;
-	if (process->handlers.ended)
+	if (process->abandoned)
+		free(process);
+	else if (process->handlers.ended)
 		process->handlers.ended(process->context, process, error);
 }
 
-static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end};
+/* Ends a stream that speaks another language. */
+static void give_up(struct spawnd_process *process)
+{
+	struct spawnd_error error;
+
+	error_set(&error, SPAWND_INTERNAL, "an event of the daemon cannot be decoded");
+	stream_forget(process->stream);
+	on_end(process, &error, NULL, 0);
+}
+
+static void on_message(void *context, const uint8_t *bytes, size_t size, int *fds, size_t fd_count)
+{
+	struct spawnd_process *process = context;
+	Spawnd__V1__ProcessEvent *event;
+	const uint8_t *data;
+	uint64_t offset;
+	uint32_t slot;
+	size_t length;
+	bool freed = false;
+
+	process->freed = &freed;
+	if (output_peek(bytes, size, &slot, &offset, &data, &length)) {
+		on_output(process, slot, offset, data, length);
+	} else {
+		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
+		if (!event) {
+			process->freed = NULL;
+			give_up(process);
+			return;
+		}
+		on_event(process, event, fds, fd_count);
+		spawnd__v1__process_event__free_unpacked(event, NULL);
+	}
+	if (freed)
+		return;
+	process->freed = NULL;
+	count_taken(process, 0, 1);
+}
+
+static void on_forgotten(void *context)
+{
+	struct spawnd_process *process = context;
+
+	process->stream = NULL;
+	if (process->freed && process->abandoned)
+		*process->freed = true;
+	if (process->abandoned)
+		free(process);
+}
+
+static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end, .on_forgotten = on_forgotten};
 
 /* ---- opening ---- */
 
@@ -283,9 +313,9 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 	process->way = way;
 	process->handlers = *handlers;
 	process->context = context;
-	process->window = window ? window : WINDOW;
+	process->window = window ? window : READER_WINDOW;
 	process->stdin_room = STDIN_WINDOW;
-	process->stream = stream_open(client, "spawnd.v1.Processes", method, first, fds, fd_count, &observer, process, error);
+	process->stream = stream_open(client, SERVICE_PROCESSES, method, first, fds, fd_count, &observer, process, error);
 	if (!process->stream)
 		free(mem_steal(&process));
 	return process;
@@ -381,11 +411,16 @@ void spawnd_process_free(struct spawnd_process *process)
 {
 	if (!process)
 		return;
+	if (process->stream && process->way == WAY_SPAWN) {
+		process->abandoned = true;
+		process->handlers = (struct spawnd_handlers){0};
+		process->manual = false;
+		return;
+	}
 	if (process->freed)
 		*process->freed = true;
 	if (process->stream) {
-		if (process->way != WAY_SPAWN)
-			spawnd_process_cancel(process);
+		spawnd_process_cancel(process);
 		stream_forget(process->stream);
 	}
 	free(process);

@@ -12,12 +12,12 @@ static void set_bytes(ProtobufCBinaryData *field, const char *text)
 	field->data = text ? (uint8_t *)mem_strdup(text) : NULL;
 }
 
-/* Copies text into a string field, whose default is a constant that must not be freed. */
+/* Copies text (NULL: none) into a string field, whose default is a constant that must not be freed. */
 static void set_string(char **field, const char *text)
 {
 	if (*field != (char *)protobuf_c_empty_string)
 		free(*field);
-	*field = mem_strdup(text);
+	*field = text ? mem_strdup(text) : (char *)protobuf_c_empty_string;
 }
 
 /* Appends to a repeated bytes field. */
