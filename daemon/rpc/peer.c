@@ -97,6 +97,9 @@ void peer_update(struct peer *peer)
 	if (pending)
 		events |= LOOP_WRITE;
 	loop_fd_set(peer->watch, events);
+	/* what waited may have gone with an uncork: the calls whose turn it would have been are asked then */
+	if (!pending && !TAILQ_EMPTY(&peer->sendable))
+		loop_defer_trigger(peer->later);
 	if (pending && !peer->stall)
 		peer->stall = loop_timer_create(peer->server->loop, on_stall, peer);
 	if (pending && !loop_timer_pending(peer->stall))

@@ -67,6 +67,8 @@ static void place(struct outflow *outflow)
 	if (plan->snapshot) {
 		outflow->until = mem_steal(&totals);
 		outflow->until_count = count;
+		for (size_t i = 0; i < count; i++)
+			outflow->until[i].complete = outflow->until[i].bytes == 0;
 	}
 }
 
@@ -95,7 +97,7 @@ static size_t within(const struct outflow *outflow, const struct chunk *chunk)
 	return chunk->length;
 }
 
-/* This slot has reached its end of the snapshot. True when all have, or were never to come. */
+/* Marks a slot that has reached its end of the snapshot as complete. True when all have. */
 static bool note_reached(struct outflow *outflow, uint32_t slot, uint64_t offset)
 {
 	bool all = true;
@@ -107,7 +109,7 @@ static bool note_reached(struct outflow *outflow, uint32_t slot, uint64_t offset
 			until->complete = true;
 	}
 	for (size_t i = 0; i < outflow->until_count; i++)
-		all = all && (outflow->until[i].complete || outflow->until[i].bytes == 0);
+		all = all && outflow->until[i].complete;
 	return all;
 }
 

@@ -36,7 +36,7 @@ struct outflow {
 	struct child *child;
 	struct outflow_plan plan;
 	struct reader *reader;    /* NULL before the begin and when done */
-	struct slot_total *until; /* snapshot: where each slot stops, at `bytes`; owned */
+	struct slot_total *until; /* snapshot: where each slot stops, at `bytes`, and whether it has; owned */
 	size_t until_count;
 	bool done; /* nothing more comes */
 };

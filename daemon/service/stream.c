@@ -153,10 +153,12 @@ static void release(struct stream *stream)
 /* Ends the call with what belongs to the end of this kind. */
 static void finish(struct stream *stream)
 {
-	if (stream->kind == STREAM_RUN)
+	if (stream->kind == STREAM_RUN) {
 		run_send_result(stream->call, stream->child);
-	else if (stream->kind != STREAM_LOGS)
+	} else if (stream->kind != STREAM_LOGS) {
+		send_exited(stream);
 		send_closed(stream);
+	}
 	call_finish(stream->call);
 	release(stream);
 	destroy(stream);
@@ -334,9 +336,10 @@ static void catch_up(struct stream *stream, const struct stream_start *start)
 		begin(stream);
 	if (start->input)
 		input_whole(&stream->input, 0, start->input, start->input_ends, start->joined);
-	if (state == CHILD_EXITED)
-		send_exited(stream);
+	/* of a process that is history the output comes first, as it did when it lived */
 	stream->closed = child_is_closed(stream->child);
+	if (state == CHILD_EXITED && !stream->closed)
+		send_exited(stream);
 	finish_if_done(stream);
 }
 

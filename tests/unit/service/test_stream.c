@@ -287,7 +287,7 @@ void test_attach_tells_what_is_kept_and_what_is_lost(void)
 	CU_ASSERT_TRUE(call.ended);
 	child->retained[1] = 4;
 	attach(&second, child->id, true, SPAWND__V1__READER__POLICY__POLICY_DROP);
-	CU_ASSERT_STRING_EQUAL(second.log, "spawned\nexited\noutput 1@4 456789\nclosed\nend\n");
+	CU_ASSERT_STRING_EQUAL(second.log, "spawned\noutput 1@4 456789\nexited\nclosed\nend\n");
 	attach(&third, child->id, false, SPAWND__V1__READER__POLICY__POLICY_DROP);
 	CU_ASSERT_STRING_EQUAL(third.log, "spawned\nexited\nclosed\nend\n");
 	fake_end_all(&fake);
