@@ -130,7 +130,7 @@ static int check_program(const Spawnd__V1__ProcessSpec *request, struct err *err
 	int done = 0;
 
 	if (request->n_argv && request->shell_command.len)
-		return err_invalid(err, "spec.argv", "excludes spec.shell_command");
+		return err_invalid(err, "spec.shell_command", "excludes spec.argv");
 	if (!request->n_argv && !request->shell_command.len)
 		return err_invalid(err, "spec.argv", "a program is needed, here or in spec.shell_command");
 	if (request->shell.len && !request->shell_command.len)

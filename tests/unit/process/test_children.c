@@ -1,0 +1,164 @@
+/* The registry: names, order, what is kept, the end of all; and many at once. */
+#include "process/child_fixture.h"
+
+static struct fixture fixture;
+
+static struct child *create_named(const char *name, struct err *err)
+{
+	struct request request = {0};
+
+	request_init(&request, "read x");
+	request.spec.name = (char *)name;
+	return create_child(&fixture, &request, SPEC_SPAWN, err);
+}
+
+void test_a_name_is_free_when_its_process_was_removed(void)
+{
+	struct err err;
+	struct child *child;
+
+	fixture_init(&fixture);
+	child = create_named("web", NULL);
+	CU_ASSERT_PTR_EQUAL(children_find_name(fixture.children, "web"), child);
+	CU_ASSERT_PTR_NULL(create_named("web", &err));
+	CU_ASSERT_EQUAL(err.status, STATUS_ALREADY_EXISTS);
+	CU_ASSERT_EQUAL(child_remove(child, &err), -EBUSY);
+	run_until(&fixture, "spawned");
+	child_signal(child, SIGKILL, KILL_CHILD, NULL, NULL);
+	run_until(&fixture, "closed");
+	CU_ASSERT_PTR_NULL(create_named("web", &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "rm"));
+	CU_ASSERT_EQUAL(child_remove(child, NULL), 0);
+	fixture.history[0] = 0;
+	child = create_named("web", NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(child);
+	child_stop(child, SIGTERM, 1000, KILL_TREE, CHILD_REASON_STOPPED, NULL, NULL, NULL);
+	run_until(&fixture, "closed");
+	fixture_finish(&fixture);
+}
+
+static bool all_closed(struct fixture *at)
+{
+	return children_running(at->children) == 0;
+}
+
+static void run_until_none_runs(void)
+{
+	fixture.condition = all_closed;
+	loop_timer_set(fixture.deadline, DEADLINE_US);
+	if (!all_closed(&fixture))
+		loop_run(fixture.loop);
+	loop_timer_cancel(fixture.deadline);
+	fixture.condition = NULL;
+}
+
+void test_children_are_in_order_and_shut_down_together(void)
+{
+	uint64_t at = 0, count = 0;
+	struct child *child;
+
+	fixture_init(&fixture);
+	for (int i = 0; i < 40; i++)
+		start_child(&fixture, "read x");
+	CU_ASSERT_EQUAL(children_running(fixture.children), 40);
+	while ((child = children_next(fixture.children, at))) {
+		CU_ASSERT(child_id(child) > at);
+		at = child_id(child);
+		count++;
+	}
+	CU_ASSERT_EQUAL(count, 40);
+	children_shutdown(fixture.children, false, stop_loop, fixture.loop);
+	loop_timer_set(fixture.deadline, DEADLINE_US);
+	loop_run(fixture.loop);
+	loop_timer_cancel(fixture.deadline);
+	CU_ASSERT_EQUAL(children_running(fixture.children), 0);
+	CU_ASSERT_EQUAL(fixture.stored, 0);
+	fixture_finish(&fixture);
+}
+
+void test_shutdown_keeps_what_is_to_be_kept(void)
+{
+	struct child *child;
+
+	fixture_init(&fixture);
+	child = start_child(&fixture, "read x");
+	run_until(&fixture, "spawned");
+	children_shutdown(fixture.children, true, stop_loop, fixture.loop);
+	loop_run(fixture.loop);
+	CU_ASSERT_EQUAL(child_state(child), CHILD_RUNNING);
+	child_signal(child, SIGKILL, KILL_TREE, NULL, NULL);
+	run_until(&fixture, "closed");
+	fixture_finish(&fixture);
+}
+
+void test_a_full_journal_forgets_the_oldest_that_ended(void)
+{
+	struct request request = {0};
+	struct err err;
+
+	fixture_init(&fixture);
+	fixture.slots_max = 2;
+	start_child(&fixture, "true");
+	run_until(&fixture, "closed");
+	start_child(&fixture, "read x");
+	CU_ASSERT_PTR_NOT_NULL(children_find(fixture.children, 1));
+	request_init(&request, "read x");
+	CU_ASSERT_PTR_NOT_NULL(create_child(&fixture, &request, SPEC_SPAWN, &err));
+	CU_ASSERT_PTR_NULL(children_find(fixture.children, 1));
+	CU_ASSERT_PTR_NULL(create_child(&fixture, &request, SPEC_SPAWN, &err));
+	CU_ASSERT_EQUAL(err.status, STATUS_RESOURCE_EXHAUSTED);
+	children_shutdown(fixture.children, false, stop_loop, fixture.loop);
+	loop_run(fixture.loop);
+	fixture_finish(&fixture);
+}
+
+struct remover {
+	struct child *child;
+	unsigned calls;
+};
+
+static void remove_at_close(void *context, struct child *child)
+{
+	struct remover *remover = context;
+
+	remover->calls++;
+	child_unobserve(child, context);
+	CU_ASSERT_EQUAL(child_remove(child, NULL), 0);
+}
+
+void test_observers_may_leave_and_remove_while_told(void)
+{
+	static const struct child_observer observer = {.on_closed = remove_at_close};
+	struct remover first = {0}, second = {0};
+	struct child *child;
+
+	fixture_init(&fixture);
+	child = start_child(&fixture, "true");
+	child_observe(child, &observer, &first);
+	child_observe(child, &observer, &second);
+	run_until(&fixture, "removed");
+	CU_ASSERT_EQUAL(first.calls, 1);
+	CU_ASSERT_EQUAL(second.calls, 1);
+	run_turn(&fixture);
+	CU_ASSERT_EQUAL(children_kept(fixture.children), 0);
+	CU_ASSERT_EQUAL(fixture.slots_taken, 0);
+	fixture_finish(&fixture);
+}
+
+void test_thousands_come_and_go(void)
+{
+	fixture_init(&fixture);
+	fixture.slots_max = 64;
+	for (int round = 0; round < 40; round++) {
+		for (int i = 0; i < 16; i++) {
+			struct request request = {0};
+
+			request_init(&request, "exit 0");
+			CU_ASSERT_PTR_NOT_NULL(create_child(&fixture, &request, SPEC_START, NULL));
+		}
+		run_until_none_runs();
+		fixture.history[0] = 0;
+	}
+	CU_ASSERT_EQUAL(fixture.last_id, 640);
+	fixture_finish(&fixture);
+}
