@@ -26,7 +26,7 @@ def ctest(build, *args):
 
 
 def pytest(*paths):
-    return ["/usr/bin/python3", "-m", "pytest", "-q", "--durations=5", "-p", "no:cacheprovider", *paths]
+    return ["/usr/bin/python3", "-m", "pytest", "-q", "--durations=5", "--timeout=240", "-p", "no:cacheprovider", *paths]
 
 
 SUITES = [

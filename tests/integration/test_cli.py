@@ -72,14 +72,23 @@ def test_attach_passes_input_output_and_status(daemon):
     assert (done.returncode, done.stdout) == (9, b"got word\n")
 
 
+def first_line(daemon, number):
+    """Waits until the process has written a line."""
+    follower = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "logs", "-f", str(number)], stdout=subprocess.PIPE)
+    line = follower.stdout.readline()
+    follower.kill()
+    follower.wait()
+    return line
+
+
 def test_kill_and_stop_report_what_ended(daemon):
-    number = background(daemon, "--", "sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000")
-    daemon.ctl("exec", f"while [ $(pgrep -c -P $(cat /proc/{daemon.pid}/task/*/children | tr ' ' '\\n' | tail -n 1)) -lt 1 ]; do :; done; true")
+    number = background(daemon, "--", "sh", "-c", "trap '' TERM USR2; echo up; while :; do sleep 0.01; done")
+    assert first_line(daemon, number) == b"up\n"
     [killed] = daemon.ctl("kill", "-s", "USR2", number, json_lines=True, check=0)
     assert killed["method"] == "signal" and len(killed["ended"]) == 1 and killed["survived"] == []
-    number = background(daemon, "--", "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.01; done")
     [stopped] = daemon.ctl("stop", "--grace", "100ms", number, json_lines=True, check=0)
     assert stopped["complete"] is True and stopped["survived"] == [] and stopped["method"] in ("cgroup", "freezer", "sweep")
+    assert killed["ended"][0] in stopped["ended"]
     daemon.ctl("kill", number, check=1)
 
 
