@@ -150,10 +150,11 @@ void children_keep(struct child *child)
 static void leave_kept(struct child *child)
 {
 	struct children *children = child->children;
-	struct owner *owner = owner_of(children, child->owner);
+	struct owner *owner;
 
 	if (!child->kept)
 		return;
+	owner = owner_of(children, child->owner);
 	child->kept = false;
 	TAILQ_REMOVE(&children->ended, child, ended);
 	TAILQ_REMOVE(&owner->ended, child, owner_ended);
@@ -288,6 +289,8 @@ void children_destroy(struct children *children)
 	if (!children)
 		return;
 	children->observer = NULL;
+	HASH_CLEAR(by_id, children->by_id);
+	HASH_CLEAR(by_name, children->by_name);
 	while ((child = TAILQ_FIRST(&children->all))) {
 		kills_finish(child, true);
 		leave_kept(child);

@@ -130,7 +130,7 @@ static inline void note_room(void *context, struct child *child, uint32_t slot, 
 
 static inline void note_stdin_closed(void *context, struct child *child, uint32_t slot)
 {
-	note(context, "stdin_closed");
+	note(context, "stdin_end");
 }
 
 static inline void note_stopping(void *context, struct child *child, const char *why)

@@ -32,7 +32,6 @@ void test_a_child_lives_in_nodes_order(void)
 	CU_ASSERT_EQUAL(child_remove(child, NULL), 0);
 	CU_ASSERT_PTR_NULL(children_find(fixture.children, 1));
 	CU_ASSERT_EQUAL(fixture.slots_taken, 0);
-	fixture.reader = NULL;
 	fixture_finish(&fixture);
 }
 
@@ -51,7 +50,7 @@ void test_stdin_is_queued_and_told(void)
 	CU_ASSERT_EQUAL(child_close_stdin(child, 0, NULL), 0);
 	CU_ASSERT_EQUAL(child_write(child, 0, "x", 1), -EPIPE);
 	run_until(&fixture, "closed");
-	CU_ASSERT_PTR_NULL(strstr(fixture.history, "stdin_closed"));
+	CU_ASSERT_PTR_NULL(strstr(fixture.history, "stdin_end"));
 	fixture_finish(&fixture);
 }
 
@@ -70,7 +69,7 @@ void test_a_full_stdin_takes_no_more_than_its_queue(void)
 	CU_ASSERT(done == 0 && taken >= CHILD_STDIN_MAX && taken <= CHILD_STDIN_MAX + (64 << 10));
 	CU_ASSERT(children_buffered_bytes(fixture.children) >= CHILD_STDIN_MAX);
 	child_signal(child, SIGKILL, KILL_CHILD, NULL, NULL);
-	run_until(&fixture, "stdin_closed");
+	run_until(&fixture, "stdin_end");
 	CU_ASSERT_EQUAL(child_write(child, 0, "x", 1), -EPIPE);
 	CU_ASSERT(children_buffered_bytes(fixture.children) == 0);
 	run_until(&fixture, "closed");
@@ -86,7 +85,7 @@ void test_a_child_that_closes_its_stdin_is_told(void)
 	read_output(&fixture, child);
 	run_until(&fixture, "line");
 	CU_ASSERT_EQUAL(child_write(child, 0, "x", 1), -EPIPE);
-	run_until(&fixture, "stdin_closed");
+	run_until(&fixture, "stdin_end");
 	child_signal(child, SIGKILL, KILL_TREE, NULL, NULL);
 	run_until(&fixture, "closed");
 	fixture_finish(&fixture);
