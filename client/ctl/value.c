@@ -70,8 +70,8 @@ struct unit {
 /* The number times its unit, rounded; units end with a NULL name. */
 static bool number_with_unit(const char *text, const struct unit *units, const char *known, uint64_t *out, struct why *why)
 {
-	const char *rest;
-	double number;
+	const char *rest = "";
+	double number = 0;
 
 	if (!leading_number(text, &number, &rest, why))
 		return false;
