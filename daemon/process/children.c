@@ -324,10 +324,12 @@ static void on_stopped(void *context, struct child *child, const struct kill_res
 		children_shutdown_step(context);
 }
 
-static bool is_to_stop(const struct child *child, bool keep)
+/* Whether a child is to be stopped at the end: it runs, or something that it started does. */
+static bool is_to_stop(struct child *child, bool keep)
 {
-	return !keep && !child_has_exited(child) && child->state != CHILD_FAILED &&
-	       child->spec->message->on_shutdown == SPAWND__V1__ON_SHUTDOWN__ON_SHUTDOWN_STOP;
+	if (keep || child->state == CHILD_FAILED || child->spec->message->on_shutdown != SPAWND__V1__ON_SHUTDOWN__ON_SHUTDOWN_STOP)
+		return false;
+	return !tree_is_empty(&child->tree, false);
 }
 
 void children_shutdown(struct children *children, bool keep, void (*done)(void *context), void *context)

@@ -261,6 +261,11 @@ static void step_sent(struct kill_op *op)
 		finish(op, false);
 		return;
 	}
+	if (op->ladder && !struck && op->signal != SIGKILL && op->refused.count) {
+		op->signal = SIGKILL;
+		send_step(op);
+		return;
+	}
 	if (op->ladder && !struck && (child_has_exited(op->child) || (op->error && op->error != ESRCH))) {
 		finish(op, false);
 		return;
@@ -318,8 +323,7 @@ static void on_struck(void *arg, const struct strike_result *result)
 	add_once(&op->refused, result->refused);
 	if (result->error && !op->error)
 		op->error = result->error;
-	if (op->scope == KILL_TREE && child->pid && !child_has_exited(child) && !tree_members_has(&op->struck, child->pid) &&
-		!tree_members_has(&op->refused, child->pid))
+	if (op->scope == KILL_TREE && child->pid && !child_has_exited(child) && !tree_members_has(&op->struck, child->pid))
 		shoot_child(op);
 	else
 		step_sent(op);

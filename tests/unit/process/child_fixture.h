@@ -1,6 +1,6 @@
 /*
  * Children without keeper and launcher: the fake host forks and execs by itself, answers from the loop as the real one does,
- * and reaps by pidfd. What it is asked for is counted; launches can be made to fail. The observer writes a history.
+ * and reaps. What it is asked for is counted; launches can be made to fail. The observer writes a history.
  */
 #pragma once
 
@@ -42,15 +42,10 @@ struct answer {
 	int error, detail;
 };
 
-struct fixture;
-
 struct fake_slot {
-	struct fixture *fixture;
 	struct journal_slot journal;
 	int32_t pid;
-	int pidfd;
 	bool taken;
-	struct loop_fd *watch;
 };
 
 struct fixture {
@@ -59,6 +54,7 @@ struct fixture {
 	struct children *children;
 	struct loop_defer *answer;
 	struct loop_timer *deadline;
+	struct loop_signal *sigchld;
 	TAILQ_HEAD(, answer) answers;
 	uint64_t last_id;
 	unsigned fds_free, slots_max, slots_taken;
@@ -271,22 +267,24 @@ static inline void fake_signal_pidfd(void *context, int pidfd, int signal, host_
 	answer_later(context, (struct answer){.signalled = done, .arg = arg, .error = -sys_pidfd_send_signal(pidfd, signal)});
 }
 
-static inline void on_child_gone(void *arg, unsigned events)
+/* SIGCHLD: the records of all that have ended. */
+static inline void on_sigchld(void *arg)
 {
-	struct fake_slot *slot = arg;
-	struct fixture *fixture = slot->fixture;
-	siginfo_t info = {0};
+	struct fixture *fixture = arg;
 
-	loop_fd_destroy(slot->watch);
-	slot->watch = NULL;
-	CU_ASSERT_EQUAL(sys_waitid(P_PIDFD, (id_t)slot->pidfd, &info, 0, &slot->journal.exit_usage), 0);
-	fd_close(&slot->pidfd);
-	slot->pid = 0;
-	slot->journal.exit_code = info.si_code;
-	slot->journal.exit_status = info.si_status;
-	slot->journal.exited_at_ns = clock_real_ns();
-	slot->journal.state = JOURNAL_EXITED;
-	children_on_exit(fixture->children, (uint32_t)(slot - fixture->slots));
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		struct fake_slot *slot = &fixture->slots[i];
+		siginfo_t info = {0};
+
+		if (!slot->pid || sys_waitid(P_PID, (id_t)slot->pid, &info, 0, &slot->journal.exit_usage) < 0)
+			continue;
+		slot->pid = 0;
+		slot->journal.exit_code = info.si_code;
+		slot->journal.exit_status = info.si_status;
+		slot->journal.exited_at_ns = clock_real_ns();
+		slot->journal.state = JOURNAL_EXITED;
+		children_on_exit(fixture->children, i);
+	}
 }
 
 /* In the child: what the launcher's would do, as far as these tests need it. */
@@ -351,8 +349,6 @@ static inline int fake_launch(void *context, const struct plan *plan, host_launc
 		if (answer.pid == 0)
 			fake_child(plan);
 		slot->pid = answer.pid;
-		slot->pidfd = sys_pidfd_open(answer.pid);
-		slot->watch = loop_fd_create(fixture->loop, slot->pidfd, LOOP_READ, on_child_gone, slot);
 	}
 	answer_later(fixture, answer);
 	return 0;
@@ -387,11 +383,8 @@ static inline void fixture_init(struct fixture *fixture)
 	TAILQ_INIT(&fixture->answers);
 	fixture->fds_free = 1000;
 	fixture->slots_max = SLOTS;
-	for (size_t i = 0; i < SLOTS; i++) {
-		fixture->slots[i].fixture = fixture;
-		fixture->slots[i].pidfd = -1;
-	}
 	fixture->loop = loop_create();
+	fixture->sigchld = loop_signal_create(fixture->loop, SIGCHLD, on_sigchld, fixture);
 	fixture->answer = loop_defer_create(fixture->loop, on_answers, fixture);
 	fixture->deadline = loop_timer_create(fixture->loop, on_deadline, fixture);
 	fixture->host = (struct process_host){
@@ -432,6 +425,7 @@ static inline void fixture_finish(struct fixture *fixture)
 	run_turn(fixture);
 	children_destroy(fixture->children);
 	loop_timer_destroy(fixture->deadline);
+	loop_signal_destroy(fixture->sigchld);
 	loop_defer_destroy(fixture->answer);
 	loop_destroy(fixture->loop);
 }

@@ -76,6 +76,25 @@ void test_children_are_in_order_and_shut_down_together(void)
 	fixture_finish(&fixture);
 }
 
+void test_shutdown_takes_what_the_ended_left_behind(void)
+{
+	struct child *child;
+	pid_t pid;
+
+	fixture_init(&fixture);
+	child = start_child(&fixture, "sleep 100 </dev/null >/dev/null 2>&1 & echo $!");
+	read_output(&fixture, child);
+	run_until(&fixture, "closed");
+	on_output(&fixture, fixture.reader);
+	pid = (pid_t)atoi(fixture.output);
+	CU_ASSERT_EQUAL(kill(pid, 0), 0);
+	children_shutdown(fixture.children, false, stop_loop, fixture.loop);
+	loop_run(fixture.loop);
+	sys_waitid(P_PID, (id_t)pid, &(siginfo_t){0}, 0, NULL);
+	CU_ASSERT(kill(pid, 0) < 0 && errno == ESRCH);
+	fixture_finish(&fixture);
+}
+
 void test_shutdown_keeps_what_is_to_be_kept(void)
 {
 	struct child *child;
