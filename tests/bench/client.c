@@ -16,7 +16,6 @@
 
 #include "base/mem.h"
 #include "internal.h"
-#include "spawnd/v1/admin.pb-c.h"
 
 static struct spawnd *client;
 static unsigned running;
@@ -203,7 +202,7 @@ static void ping(int count)
 	free(times);
 }
 
-static void on_pong(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size)
+static void on_pong(void *context, const struct spawnd_error *error)
 {
 	if (error)
 		fail(error);
@@ -212,16 +211,13 @@ static void on_pong(void *context, const struct spawnd_error *error, const uint8
 
 static void pipelined(int count, unsigned flight)
 {
-	static const struct stream_observer observer = {.on_end = on_pong};
-	Spawnd__V1__PingRequest request = SPAWND__V1__PING_REQUEST__INIT;
 	struct spawnd_error error;
 	double begin = now();
 
-	request.payload = (ProtobufCBinaryData){.len = 32, .data = (uint8_t *)"01234567890123456789012345678901"};
 	for (int sent = 0; sent < count || running;) {
 		conn_cork(client->conn);
 		for (; sent < count && running < flight; sent++, running++) {
-			if (!unary_open(client, "spawnd.v1.Admin", "Ping", &request.base, &observer, NULL, &error))
+			if (!spawnd_ping_async(client, on_pong, NULL, &error))
 				fail(&error);
 		}
 		conn_uncork(client->conn);

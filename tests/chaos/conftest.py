@@ -1,7 +1,7 @@
-"""Chaos tests use the harness of the integration tests."""
+"""The harness of the integration tests, and its fixtures."""
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
-from conftest import client, daemon, make_daemon  # noqa: E402,F401
+from harness import client, daemon, make_daemon  # noqa: E402,F401

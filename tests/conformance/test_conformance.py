@@ -5,16 +5,14 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "integration"))
+import ttrpc
+from ttrpc import RpcError, processes, stdio
 
-import ttrpc  # noqa: E402
-from conftest import client, daemon, make_daemon  # noqa: E402,F401
-from ttrpc import RpcError, processes, stdio  # noqa: E402
+HERE = pathlib.Path(__file__).resolve().parent
+
 
 SCENARIOS = json.loads((HERE / "scenarios.json").read_text())
 

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN
+from harness import BIN
 
 
 @pytest.mark.parametrize("name, args, status, out", [

@@ -3,7 +3,7 @@ import json
 import re
 import subprocess
 
-from conftest import SPAWNCTL
+from harness import SPAWNCTL
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
 

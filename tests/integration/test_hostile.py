@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 import ttrpc
-from conftest import SPAWNCTL
+from harness import SPAWNCTL
 from ttrpc import DATA, NO_DATA, REMOTE_CLOSED, REMOTE_OPEN, REQUEST, RESPONSE, Closed, RpcError, admin, envelope, processes
 
 FULL = bool(os.environ.get("SPAWND_FULL_SIZE"))

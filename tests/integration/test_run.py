@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import ttrpc
-from conftest import SPAWNCTL
+from harness import SPAWNCTL
 
 HELPER = str(ttrpc.ROOT / "tests" / "child" / "helper.py")
 FULL = bool(os.environ.get("SPAWND_FULL_SIZE"))

@@ -7,7 +7,7 @@ import termios
 import pexpect
 import pytest
 
-from conftest import SPAWNCTL
+from harness import SPAWNCTL
 
 
 @pytest.fixture
@@ -47,16 +47,16 @@ def test_bash_works_and_its_status_comes_through(terminal):
 def test_control_c_and_control_z_are_the_terminals(terminal):
     child = terminal("bash", "--norc", "--noprofile")
     child.expect_exact("ready> ")
-    child.sendline("sleep 1000")
-    child.expect_exact("sleep 1000\r\n")
+    child.sendline("sh -c 'echo sta\"\"rted; sleep 1000'")
+    child.expect_exact("started\r\n")
     child.sendintr()
     child.expect_exact("^C")
     child.expect_exact("ready> ")
-    child.sendline("sleep 2000")
-    child.expect_exact("sleep 2000\r\n")
+    child.sendline("sh -c 'echo sta\"\"rted; sleep 2000'")
+    child.expect_exact("started\r\n")
     child.send("\x1a")
     child.expect("Stopped")
-    child.sendline("kill %1; exit 0")
+    child.sendline("kill -KILL %1; wait; exit 0")
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0

@@ -25,13 +25,12 @@ static bool decode_text(pb_istream_t *stream, const pb_field_t *field, void **ar
 {
 	struct text *text = *arg;
 	char bytes[256] = "";
-	size_t length = stream->bytes_left;
+	size_t length = stream->bytes_left, used;
 
 	if (length >= sizeof(bytes) || !pb_read(stream, (pb_byte_t *)bytes, length))
 		return length >= sizeof(bytes) && pb_read(stream, NULL, length);
-	if (text->count++)
-		strncat(text->bytes, " ", sizeof(text->bytes) - strlen(text->bytes) - 1);
-	strncat(text->bytes, bytes, sizeof(text->bytes) - strlen(text->bytes) - 1);
+	used = strlen(text->bytes);
+	snprintf(text->bytes + used, sizeof(text->bytes) - used, "%s%s", text->count++ ? " " : "", bytes);
 	return true;
 }
 
