@@ -112,11 +112,11 @@ static int pass(struct ctl *ctl, const char *id, bool eof)
 	_cleanup_free_ char *bytes = mem_alloc(CHUNK);
 	struct spawnd_ref ref = client_ref(id);
 	struct spawnd_error error;
-	ssize_t got;
-	bool written = true;
+	ssize_t got = 0;
+	bool written = spawnd_get(ctl->client, ref, NULL, &error) == 0; /* even when there is nothing to write */
 
 	do {
-		got = read(STDIN_FILENO, bytes, CHUNK);
+		got = !written ? 0 : read(STDIN_FILENO, bytes, CHUNK);
 		if (got > 0)
 			written = spawnd_write(ctl->client, ref, 0, bytes, (size_t)got, false, &error) == 0;
 	} while (written && (got > 0 || (got < 0 && errno == EINTR)));

@@ -1,9 +1,11 @@
 /* spawnctl: global options, the table of commands, help. What a command does stands in its cmd_NAME.c. */
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "client.h"
@@ -93,6 +95,17 @@ static int flush_output(int status)
 	return status;
 }
 
+/* 0, 1 and 2 are open from here on: no descriptor of our own shall pass for one of them. */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close(fd);
+}
+
 static int run_command(struct ctl *ctl, int argc, char **argv)
 {
 	int status;
@@ -114,6 +127,7 @@ int main(int argc, char **argv)
 	struct globals globals = {.ctl = &ctl};
 	int first;
 
+	open_standard();
 	setlocale(LC_CTYPE, "");
 	signal(SIGPIPE, SIG_IGN);
 	first = options_parse(NULL, tables, &globals, argc, argv, false);

@@ -58,7 +58,8 @@ void outlet_hold(struct outlet *outlet, const void *data, size_t size)
 		while (room < held + size)
 			room *= 2;
 		grown = mem_alloc(room);
-		memcpy(grown, outlet->held + outlet->held_start, held);
+		if (held)
+			memcpy(grown, outlet->held + outlet->held_start, held);
 		free(outlet->held);
 		outlet->held = grown;
 		outlet->held_room = room;
@@ -499,6 +500,10 @@ int relay_run(struct relay *relay)
 		client_error(relay->ctl, NULL, &relay->error);
 		return connected ? client_status_of_error(&relay->error) : EXIT_OWN_FAILURE;
 	}
+	if (relay->reason == SPAWND_CAPTURE_LIMIT)
+		ctl_error(relay->ctl, "ended: it wrote more than --max-buffer allows");
+	if (relay->reason == SPAWND_OOM)
+		ctl_error(relay->ctl, "ended by the kernel: out of memory");
 	return client_status(relay->code, relay->signal, relay->reason);
 }
 
