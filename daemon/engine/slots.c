@@ -167,11 +167,6 @@ size_t slots_used(const struct slots *slots)
 	return JOURNAL_SLOTS - slots->free_count;
 }
 
-uint64_t slots_spawned(const struct slots *slots)
-{
-	return atomic_load(&slots->journal->spawned);
-}
-
 void slots_count_spawn(struct slots *slots)
 {
 	atomic_fetch_add(&slots->journal->spawned, 1);
