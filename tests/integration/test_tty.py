@@ -44,19 +44,28 @@ def test_bash_works_and_its_status_comes_through(terminal):
     assert is_cooked(child)
 
 
+def start_cat(child):
+    """A foreground job that surely runs: it has answered."""
+    child.sendline("cat")
+    child.sendline("ping")
+    child.expect("ping\r\n.*ping\r\n")
+
+
 def test_control_c_and_control_z_are_the_terminals(terminal):
     child = terminal("bash", "--norc", "--noprofile")
     child.expect_exact("ready> ")
-    child.sendline("sh -c 'echo sta\"\"rted; sleep 1000'")
-    child.expect_exact("started\r\n")
+    start_cat(child)
     child.sendintr()
     child.expect_exact("^C")
     child.expect_exact("ready> ")
-    child.sendline("sh -c 'echo sta\"\"rted; sleep 2000'")
-    child.expect_exact("started\r\n")
+    start_cat(child)
     child.send("\x1a")
     child.expect("Stopped")
-    child.sendline("kill -KILL %1; wait; exit 0")
+    child.expect_exact("ready> ")
+    child.sendline("exit")
+    child.expect_exact("There are stopped jobs.")
+    child.expect_exact("ready> ")
+    child.sendline("exit 0")
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0
@@ -67,6 +76,7 @@ def test_the_window_follows(terminal):
     child.expect_exact("ready> ")
     child.sendline("trap 'stty size' WINCH; stty size")
     child.expect_exact("24 80\r\n")
+    child.expect_exact("ready> ")
     child.setwinsize(40, 123)
     child.expect_exact("40 123")
     child.sendline("exit")
