@@ -1,6 +1,7 @@
 /* spawnctl: global options, the table of commands, help. What a command does stands in its cmd_NAME.c. */
 #include <fcntl.h>
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include "base/mem.h"
 #include "client.h"
 #include "ctl.h"
+
+#define KEPT_MEMORY (8 << 20)
 
 static const struct command *const commands[] = {
 	&command_run,
@@ -128,6 +131,8 @@ int main(int argc, char **argv)
 	int first;
 
 	open_standard();
+	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY); /* frames come and go: their memory need not go to the kernel and back each time */
+	mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
 	setlocale(LC_CTYPE, "");
 	signal(SIGPIPE, SIG_IGN);
 	first = options_parse(NULL, tables, &globals, argc, argv, false);
