@@ -1,24 +1,37 @@
-/* A connection in a libevent loop. Needs libevent; libspawnd itself does not. */
+/*
+ * A connection in a libevent loop. Needs libevent; libspawnd itself does not.
+ *
+ *	struct spawnd_watch watch;
+ *	spawnd_watch_start(&watch, base, client, on_lost, context);
+ *	... spawnd_spawn(client, ...); spawnd_watch_update(&watch); ...
+ *	event_base_dispatch(base);
+ *	spawnd_watch_stop(&watch);
+ *	spawnd_close(client);
+ *
+ * Callbacks of the client run in the loop's thread. Nothing here blocks.
+ */
 #ifndef SPAWND_LIBEVENT_H
 #define SPAWND_LIBEVENT_H
 
 #include <event2/event.h>
+#include <poll.h>
 #include <spawnd.h>
 
+/* The caller's memory, until the callback it was stopped in has returned to the loop. */
 struct spawnd_watch {
 	struct spawnd *client;
-	struct event *event;
+	struct event *event; /* NULL: stopped */
 	short events;
 	void (*lost)(void *context, const struct spawnd_error *error);
 	void *context;
 };
 
-/* Watches what the connection needs now. Call it after calls that send outside of callbacks, too. */
+/* Watches what the connection needs now. To be called after calls that send outside of the client's callbacks. */
 static inline void spawnd_watch_update(struct spawnd_watch *watch)
 {
-	short events = (short)(EV_READ | EV_PERSIST | ((spawnd_events(watch->client) & 4 /* POLLOUT */) ? EV_WRITE : 0));
+	short events = (short)(EV_READ | EV_PERSIST | ((spawnd_events(watch->client) & POLLOUT) ? EV_WRITE : 0));
 
-	if (events == watch->events)
+	if (!watch->event || events == watch->events)
 		return;
 	event_del(watch->event);
 	event_assign(watch->event, event_get_base(watch->event), spawnd_fd(watch->client), events, event_get_callback(watch->event), watch);
@@ -26,23 +39,35 @@ static inline void spawnd_watch_update(struct spawnd_watch *watch)
 	watch->events = events;
 }
 
+/* Stops watching; allowed inside callbacks, and before spawnd_close. All zero is fine. */
+static inline void spawnd_watch_stop(struct spawnd_watch *watch)
+{
+	if (watch->event)
+		event_free(watch->event);
+	watch->event = NULL;
+}
+
+/* The loop's callback. */
 static inline void spawnd_watch_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct spawnd_watch *watch = (struct spawnd_watch *)arg;
 	struct spawnd_error error;
+	int done = spawnd_dispatch(watch->client, &error);
 
 	(void)fd;
 	(void)what;
-	if (spawnd_dispatch(watch->client, &error) < 0) {
-		event_del(watch->event);
-		if (watch->lost)
-			watch->lost(watch->context, &error);
+	if (!watch->event)
+		return;
+	if (done == 0) {
+		spawnd_watch_update(watch);
 		return;
 	}
-	spawnd_watch_update(watch);
+	spawnd_watch_stop(watch);
+	if (watch->lost)
+		watch->lost(watch->context, &error);
 }
 
-/* Starts watching; `lost` (may be NULL) is called when the connection is gone. spawnd_watch_stop before spawnd_close. */
+/* Starts watching. `lost` (may be NULL) is called when the connection is gone; spawnd_close is then still to be called. 0 or -1. */
 static inline int spawnd_watch_start(struct spawnd_watch *watch, struct event_base *base, struct spawnd *client,
 	void (*lost)(void *context, const struct spawnd_error *error), void *context)
 {
@@ -51,17 +76,12 @@ static inline int spawnd_watch_start(struct spawnd_watch *watch, struct event_ba
 	watch->context = context;
 	watch->events = EV_READ | EV_PERSIST;
 	watch->event = event_new(base, spawnd_fd(client), watch->events, spawnd_watch_ready, watch);
-	if (!watch->event || event_add(watch->event, NULL) < 0)
+	if (!watch->event || event_add(watch->event, NULL) < 0) {
+		spawnd_watch_stop(watch);
 		return -1;
+	}
 	spawnd_watch_update(watch);
 	return 0;
-}
-
-static inline void spawnd_watch_stop(struct spawnd_watch *watch)
-{
-	if (watch->event)
-		event_free(watch->event);
-	watch->event = NULL;
 }
 
 #endif
