@@ -29,12 +29,12 @@ static bool set_no_stdin(void *target, const char *value, struct why *why)
 static const struct option_row attach_rows[] = {
 	{"eof", 0, NULL, "close its input at the end of ours", set_eof},
 	{"no-stdin", 0, NULL, "output only", set_no_stdin},
-	{NULL},
+	{.name = NULL},
 };
 
 static const struct option_row write_rows[] = {
 	{"eof", 0, NULL, "close its input at the end of ours", set_eof},
-	{NULL},
+	{.name = NULL},
 };
 
 /* The kind of slot 0 of a process. */

@@ -23,7 +23,7 @@ static bool set_keep(void *target, const char *value, struct why *why)
 
 static const struct option_row daemon_rows[] = {
 	{"keep", 0, NULL, "stop: leave every process running", set_keep},
-	{NULL},
+	{.name = NULL},
 };
 
 static bool get_stats(struct ctl *ctl, ProtobufCMessage **reply_out)

@@ -30,7 +30,7 @@ static bool set_since(void *target, const char *value, struct why *why)
 
 static const struct option_row events_rows[] = {
 	{"since", 0, "SEQ", "start with this one, as far as it is kept (default: what comes)", set_since},
-	{NULL},
+	{.name = NULL},
 };
 
 /* Puts the fields of the event's own message beside the common ones. */

@@ -42,12 +42,12 @@ static const struct option_row kill_rows[] = {
 	{"signal", 's', "SIG", "the signal (default TERM); -9, -HUP are fine too", set_signal},
 	{"group", 0, NULL, "to its process group", set_group},
 	{"tree", 0, NULL, "to all that it started", set_tree},
-	{NULL},
+	{.name = NULL},
 };
 
 static const struct option_row stop_rows[] = {
 	{"grace", 0, "D", "from the first signal to KILL (default: the spec's)", set_grace},
-	{NULL},
+	{.name = NULL},
 };
 
 /* Prints what a kill did. survivors: whether they are a failure. */

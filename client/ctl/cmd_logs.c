@@ -44,7 +44,7 @@ static const struct option_row logs_rows[] = {
 	{"follow", 'f', NULL, "go on with what comes, until the process has closed", set_follow},
 	{"since", 0, "TIME|SLOT:OFFSET", "start there: RFC 3339, @SECONDS, a duration ago; or a byte of a slot", set_since},
 	{"stream", 0, "stdout|stderr", "only this one", set_stream},
-	{NULL},
+	{.name = NULL},
 };
 
 struct logs {

@@ -34,7 +34,7 @@ static bool set_filter(void *target, const char *value, struct why *why)
 static const struct option_row ps_rows[] = {
 	{"all", 'a', NULL, "ended ones too", set_all},
 	{"filter", 0, "K=V", "id, name, pid, state, label=K=V; any other K is a label; all must match", set_filter},
-	{NULL},
+	{.name = NULL},
 };
 
 static bool has_label(const Spawnd__V1__Process *process, const char *assignment)

@@ -16,7 +16,7 @@ static void print_command_help(const struct command *command)
 
 bool ctl_parse(const struct ctl *ctl, void *target, int argc, char **argv, bool anywhere, int minimum, int maximum, int *first_out)
 {
-	static const struct option_row none[] = {{NULL}};
+	static const struct option_row none[] = {{.name = NULL}};
 	const struct option_row *const tables[] = {ctl->command->options ? ctl->command->options : none, NULL};
 	int first = options_parse(ctl->command->name, tables, target, argc, argv, anywhere);
 

@@ -65,7 +65,7 @@ static const struct option_row global_rows[] = {
 	{"json", 0, NULL, "print one JSON value per line", set_json},
 	{"no-autostart", 0, NULL, "fail with 69 instead of starting a daemon", set_no_autostart},
 	{"version", 'V', NULL, "print the version", set_version},
-	{NULL},
+	{.name = NULL},
 };
 
 static void print_help(void)

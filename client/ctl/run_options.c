@@ -292,7 +292,7 @@ const struct option_row run_option_rows[] = {
 	{"reader", 0, "block|drop", "when we do not keep up", set_reader},
 	{"transport", 0, "kept|direct|handover", "the way its output takes", set_transport},
 	{"window", 0, "B", "bytes under way to us at most (default 1M)", set_window},
-	{NULL},
+	{.name = NULL},
 };
 
 void run_options_clear(struct run_options *options)

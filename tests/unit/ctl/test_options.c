@@ -33,7 +33,7 @@ static const struct option_row rows[] = {
 	{"quiet", 'q', NULL, "", set_quiet},
 	{"number", 'n', "N", "", set_number},
 	{"shell", 0, "[=PATH]", "", set_shell},
-	{NULL},
+	{.name = NULL},
 };
 
 /* The words of the last line parsed, as options_parse left them. */
