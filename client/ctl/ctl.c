@@ -41,7 +41,7 @@ bool ctl_parse(const struct ctl *ctl, void *target, int argc, char **argv, bool 
 }
 
 /* One line on stderr, in one write, so that it does not mix with a child's. */
-static void print_error(const struct ctl *ctl, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void print_error(const struct ctl *ctl, const char *format, va_list arguments)
 {
 	char text[4096];
 	int length = snprintf(text, sizeof(text), "spawnctl: %s: ", ctl->command->name);
