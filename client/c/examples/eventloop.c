@@ -54,7 +54,11 @@ int main(void)
 	struct spawnd *client;
 
 	base = event_base_new();
-	if (!base || spawnd_connect(NULL, 0, &client, &error) < 0) {
+	if (!base) {
+		fprintf(stderr, "eventloop: no event base\n");
+		return 1;
+	}
+	if (spawnd_connect(NULL, 0, &client, &error) < 0) {
 		fprintf(stderr, "eventloop: %s\n", error.message);
 		return 69;
 	}
