@@ -223,10 +223,11 @@ static int start_daemon(const char *path, struct spawnd_error *error)
 		if (errno != EINTR)
 			return fail(error, errno, "waitpid", NULL);
 	}
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: %s", path,
-			text[0] ? text : "it ended without a word");
-	return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (!text[0])
+		snprintf(text, sizeof(text), "%.300s ended without a word", program);
+	return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: %s", path, text);
 }
 
 int autostart_connect(const char *path, unsigned flags, struct spawnd_error *error)

@@ -236,7 +236,7 @@ void test_no_daemon_to_reach(void)
 	setenv("SPAWND_DAEMON", "/nonexistent/spawnd", 1);
 	CU_ASSERT_EQUAL(spawnd_connect(place.socket, 0, &client, &error), -1);
 	CU_ASSERT_EQUAL(error.status, SPAWND_UNAVAILABLE);
-	CU_ASSERT_PTR_NOT_NULL(strstr(error.message, "spawn /nonexistent/spawnd ENOENT"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(error.message, "/nonexistent/spawnd"));
 
 	snprintf(script, sizeof(script), "%s/script", place.directory);
 	file = fopen(script, "we");
