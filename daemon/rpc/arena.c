@@ -1,32 +1,49 @@
-/* The arena: one block for what requests usually need, malloc for what does not fit. A peer's sizes are limited by the frame. */
+/* The arena: one block for what requests usually need, more of them for what does not fit. What a peer can ask for is limited by check.c.
+ */
 #include "rpc/arena.h"
 
+#include <stdalign.h>
 #include <stdint.h>
 
 #include "base/mem.h"
 
-/* Memory that the block cannot give; NULL makes protobuf-c give up softly. */
-static void *allocate_large(struct arena *arena, size_t size)
-{
-	void *memory = malloc(size);
+#define ALIGNMENT 16
 
-	if (!memory)
+struct arena_block {
+	struct arena_block *next; /* older */
+	size_t size, used;
+	alignas(ALIGNMENT) unsigned char bytes[];
+};
+
+/* A block in front of the others; NULL makes protobuf-c give up softly. */
+static struct arena_block *add_block(struct arena *arena, size_t size)
+{
+	struct arena_block *block = size <= SIZE_MAX - sizeof(*block) ? malloc(sizeof(*block) + size) : NULL;
+
+	if (!block)
 		return NULL;
-	arena->large = mem_realloc(arena->large, (arena->large_count + 1) * sizeof(*arena->large));
-	arena->large[arena->large_count++] = memory;
-	return memory;
+	block->next = arena->block;
+	block->size = size;
+	block->used = 0;
+	arena->block = block;
+	return block;
 }
 
 static void *allocate(void *data, size_t size)
 {
 	struct arena *arena = data;
-	size_t rounded = (size + 15) & ~(size_t)15;
+	struct arena_block *block = arena->block;
+	size_t rounded = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
 	void *memory;
 
-	if (rounded < size || rounded > ARENA_BLOCK - arena->used)
-		return allocate_large(arena, size);
-	memory = arena->block + arena->used;
-	arena->used += rounded;
+	if (rounded < size)
+		return NULL;
+	if (rounded > block->size - block->used)
+		block = add_block(arena, rounded > ARENA_BLOCK ? rounded : ARENA_BLOCK);
+	if (!block)
+		return NULL;
+	memory = block->bytes + block->used;
+	block->used += rounded;
 	return memory;
 }
 
@@ -37,16 +54,19 @@ static void release(void *data, void *memory)
 void arena_init(struct arena *arena)
 {
 	*arena = (struct arena){.allocator = {.alloc = allocate, .free = release, .allocator_data = arena}};
-	arena->block = mem_alloc(ARENA_BLOCK);
+	arena->block = mem_alloc(sizeof(*arena->block) + ARENA_BLOCK);
+	arena->block->size = ARENA_BLOCK;
 }
 
 void arena_reset(struct arena *arena)
 {
-	for (size_t i = 0; i < arena->large_count; i++)
-		free(arena->large[i]);
-	free(mem_steal(&arena->large));
-	arena->large_count = 0;
-	arena->used = 0;
+	while (arena->block->next) {
+		struct arena_block *next = arena->block->next;
+
+		free(arena->block);
+		arena->block = next;
+	}
+	arena->block->used = 0;
 }
 
 void arena_finish(struct arena *arena)

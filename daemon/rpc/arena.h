@@ -6,12 +6,11 @@
 
 #define ARENA_BLOCK 65536
 
+struct arena_block;
+
 struct arena {
 	ProtobufCAllocator allocator; /* hand this to protobuf-c; its free does nothing */
-	size_t used;
-	void **large; /* allocations that did not fit */
-	size_t large_count;
-	unsigned char *block;
+	struct arena_block *block;    /* the one in use; the first of them is kept for ever */
 };
 
 void arena_init(struct arena *arena);

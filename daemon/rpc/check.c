@@ -1,4 +1,7 @@
-/* The check walks the raw bytes once, one function per level of a message, and carries the dotted name of where it is. */
+/*
+ * The check walks the raw bytes once, one function per level of a message, and knows the way it came by; the dotted name is
+ * only made for an error. It also adds up what the message will need once it is unpacked: two bytes can become a struct.
+ */
 #include "rpc/check.h"
 
 #include <stdbool.h>
@@ -9,7 +12,9 @@
 #include "base/utf8.h"
 
 #define DEPTH_MAX 16
-#define FIELDS_MAX 64
+#define FIELDS_MAX 64           /* of one message, whose elements are counted for names */
+#define DECODED_MAX (32u << 20) /* bytes of an unpacked message */
+#define DECODED_PER_FIELD 80u   /* about what protobuf-c uses for one field while it unpacks */
 
 enum wire_type { WIRE_VARINT = 0, WIRE_64BIT = 1, WIRE_LENGTH = 2, WIRE_32BIT = 5 };
 
@@ -17,10 +22,15 @@ struct cursor {
 	const uint8_t *at, *end;
 };
 
+struct step {
+	const ProtobufCFieldDescriptor *field;
+	unsigned index; /* of a repeated field */
+};
+
 struct path {
-	char text[112];
-	size_t length;
+	struct step steps[DEPTH_MAX + 1];
 	unsigned depth;
+	size_t decoded;
 };
 
 /* Reads a varint; false when there is none whole. */
@@ -53,30 +63,30 @@ static bool take_bytes(struct cursor *cursor, uint64_t size, struct cursor *inne
 	return true;
 }
 
-/* The name to tell: without the wrapper of a first message. */
-static const char *shown(const struct path *path)
+/*
+ * The dotted name of where the check is, without the wrapper of a first message; a name that does not fit is cut. At the
+ * top there is none: the message's own. Valid until the next call.
+ */
+static const char *shown(const struct path *path, const char *top)
 {
-	return strncmp(path->text, "start.", 6) == 0 ? path->text + 6 : path->text;
-}
+	static char text[112];
+	size_t length = 0;
+	unsigned first = path->depth > 1 && strcmp(path->steps[0].field->name, "start") == 0;
 
-/* Appends ".name" or ".name[index]"; a name that does not fit is cut. */
-static void push(struct path *path, const ProtobufCFieldDescriptor *field, unsigned index)
-{
-	size_t room = sizeof(path->text) - path->length;
-	const char *dot = path->length ? "." : "";
-	int length;
+	if (!path->depth)
+		return top;
+	for (unsigned i = first; i < path->depth && length < sizeof(text); i++) {
+		const struct step *step = &path->steps[i];
+		const char *dot = i > first ? "." : "";
+		int done;
 
-	if (field->label == PROTOBUF_C_LABEL_REPEATED)
-		length = snprintf(path->text + path->length, room, "%s%s[%u]", dot, field->name, index);
-	else
-		length = snprintf(path->text + path->length, room, "%s%s", dot, field->name);
-	path->length += (size_t)length < room ? (size_t)length : room - 1;
-}
-
-static void pop(struct path *path, size_t length)
-{
-	path->length = length;
-	path->text[length] = 0;
+		if (step->field->label == PROTOBUF_C_LABEL_REPEATED)
+			done = snprintf(text + length, sizeof(text) - length, "%s%s[%u]", dot, step->field->name, step->index);
+		else
+			done = snprintf(text + length, sizeof(text) - length, "%s%s", dot, step->field->name);
+		length += (size_t)done;
+	}
+	return text;
 }
 
 static enum wire_type wire_type_of(ProtobufCType type)
@@ -105,9 +115,9 @@ static int check_string(struct cursor text, const struct path *path, struct err 
 		size_t length = utf8_length(text.at, text.end);
 
 		if (*text.at == 0)
-			return err_invalid(err, shown(path), "contains a NUL byte");
+			return err_invalid(err, shown(path, NULL), "contains a NUL byte");
 		if (!length)
-			return err_invalid(err, shown(path), "is not valid UTF-8");
+			return err_invalid(err, shown(path, NULL), "is not valid UTF-8");
 		text.at += length;
 	}
 	return 0;
@@ -121,9 +131,9 @@ static int check_varint(const ProtobufCFieldDescriptor *field, struct cursor *cu
 	uint64_t value;
 
 	if (!take_varint(cursor, &value))
-		return err_invalid(err, shown(path), "is cut off");
+		return err_invalid(err, shown(path, NULL), "is cut off");
 	if (field->type == PROTOBUF_C_TYPE_ENUM && !protobuf_c_enum_descriptor_get_value(field->descriptor, (int)(int32_t)value))
-		return err_invalid(err, shown(path), "%d is not a value of %s", (int)(int32_t)value,
+		return err_invalid(err, shown(path, NULL), "%d is not a value of %s", (int)(int32_t)value,
 			((const ProtobufCEnumDescriptor *)field->descriptor)->name);
 	return 0;
 }
@@ -135,7 +145,7 @@ static int check_packed(const ProtobufCFieldDescriptor *field, struct cursor run
 	int done = 0;
 
 	if (wire_type_of(field->type) != WIRE_VARINT)
-		return (size_t)(run.end - run.at) % width ? err_invalid(err, shown(path), "is cut off") : 0;
+		return (size_t)(run.end - run.at) % width ? err_invalid(err, shown(path, NULL), "is cut off") : 0;
 	while (!done && run.at < run.end)
 		done = check_varint(field, &run, path, err);
 	return done;
@@ -150,15 +160,15 @@ static int check_value(
 	uint64_t size;
 
 	if (wire != wanted && !(wire == WIRE_LENGTH && field->label == PROTOBUF_C_LABEL_REPEATED))
-		return err_invalid(err, shown(path), "has wire type %d where %d was expected", (int)wire, (int)wanted);
+		return err_invalid(err, shown(path, NULL), "has wire type %d where %d was expected", (int)wire, (int)wanted);
 	if (wire == WIRE_VARINT)
 		return check_varint(field, cursor, path, err);
 	if (wire == WIRE_64BIT || wire == WIRE_32BIT)
 		size = wire == WIRE_64BIT ? 8 : 4;
 	else if (!take_varint(cursor, &size))
-		return err_invalid(err, shown(path), "is cut off");
+		return err_invalid(err, shown(path, NULL), "is cut off");
 	if (!take_bytes(cursor, size, &inner))
-		return err_invalid(err, shown(path), "is cut off");
+		return err_invalid(err, shown(path, NULL), "is cut off");
 	if (wire != WIRE_LENGTH || field->type == PROTOBUF_C_TYPE_BYTES)
 		return 0;
 	if (field->type == PROTOBUF_C_TYPE_STRING)
@@ -168,38 +178,48 @@ static int check_value(
 	return check_packed(field, inner, path, err);
 }
 
+/* One field of a message, its tag included; `counts` numbers the elements of repeated ones. */
+static int check_field(
+	const ProtobufCMessageDescriptor *type, unsigned counts[FIELDS_MAX], struct cursor *cursor, struct path *path, struct err *err)
+{
+	const ProtobufCFieldDescriptor *field;
+	uint64_t tag;
+	size_t number;
+	int done;
+
+	if (!take_varint(cursor, &tag) || tag > UINT32_MAX)
+		return err_invalid(err, shown(path, type->name), "is not a valid message");
+	field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+	if (!field)
+		return err_invalid(err, shown(path, type->name), "unknown field %u in %s", (unsigned)(tag >> 3), type->name);
+	number = (size_t)(field - type->fields);
+	path->steps[path->depth++] = (struct step){.field = field, .index = number < FIELDS_MAX ? counts[number]++ : 0};
+	path->decoded += DECODED_PER_FIELD;
+	if (path->decoded > DECODED_MAX)
+		done = err_invalid(err, shown(path, NULL), "there is too much of it");
+	else
+		done = check_value(field, (enum wire_type)(tag & 7), cursor, path, err);
+	path->depth--;
+	return done;
+}
+
 /* All fields of one message. */
 static int check_level(const ProtobufCMessageDescriptor *type, struct cursor cursor, struct path *path, struct err *err)
 {
 	unsigned counts[FIELDS_MAX] = {0};
-	size_t length = path->length;
 	int done = 0;
 
-	if (type->n_fields > FIELDS_MAX)
-		abort();
-	if (++path->depth > DEPTH_MAX)
-		return err_invalid(err, shown(path), "is nested too deeply");
-	while (!done && cursor.at < cursor.end) {
-		const ProtobufCFieldDescriptor *field;
-		uint64_t tag;
-
-		if (!take_varint(&cursor, &tag) || tag > UINT32_MAX)
-			return err_invalid(err, length ? shown(path) : type->name, "is not a valid message");
-		field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
-		if (!field)
-			return err_invalid(
-				err, length ? shown(path) : type->name, "unknown field %u in %s", (unsigned)(tag >> 3), type->name);
-		push(path, field, counts[field - type->fields]++);
-		done = check_value(field, (enum wire_type)(tag & 7), &cursor, path, err);
-		pop(path, length);
-	}
-	path->depth--;
+	if (path->depth >= DEPTH_MAX)
+		return err_invalid(err, shown(path, type->name), "is nested too deeply");
+	path->decoded += type->sizeof_message;
+	while (!done && cursor.at < cursor.end)
+		done = check_field(type, counts, &cursor, path, err);
 	return done;
 }
 
 int check_message(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size, struct err *err)
 {
-	struct path path = {.length = 0};
+	struct path path = {.depth = 0};
 
-	return check_level(type, (struct cursor){.at = bytes, .end = bytes + size}, &path, err);
+	return check_level(type, (struct cursor){.at = bytes, .end = size ? bytes + size : bytes}, &path, err);
 }

@@ -1,6 +1,7 @@
 /*
  * Looks at a message before it is unpacked, by its descriptor: what protobuf-c would let through or silently drop is refused
- * here by name. Unknown fields, unknown enum values, wrong wire types, strings with NUL or bad UTF-8, deep nesting.
+ * here by name. Unknown fields, unknown enum values, wrong wire types, strings with NUL or bad UTF-8, deep nesting, small
+ * elements in such numbers that they would fill memory once unpacked.
  */
 #pragma once
 

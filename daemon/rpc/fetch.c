@@ -74,31 +74,49 @@ static int reopen(pid_t pid, int32_t number)
 	return fd_steal(&fd);
 }
 
+/* Whether the process that connected still lives, so that what /proc said was about it. */
+static bool is_alive(const struct peer *peer)
+{
+	return sys_pidfd_send_signal(peer->pidfd, 0) == 0;
+}
+
+/* Tells why a descriptor could not be had: what pidfd_getfd said, and what opening it once more said. */
+static int refuse(const struct peer *peer, int32_t number, const char *field, int taken, int opened, struct err *err)
+{
+	if (!is_alive(peer))
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client has ended", field);
+	if (opened == -EBADF || opened == -ENOENT)
+		return err_invalid(err, field, "the client has no descriptor %d", (int)number);
+	if (opened == -EMFILE || opened == -ENFILE)
+		return err_errno(err, -opened, opened == taken ? "pidfd_getfd" : "open", NULL);
+	if (opened == taken)
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: descriptor %d of the client cannot be taken: pidfd_getfd %s", field,
+			(int)number, err_name(-taken));
+	return err_set(err, STATUS_FAILED_PRECONDITION,
+		"%s: descriptor %d of the client cannot be taken: pidfd_getfd %s (%s), opening it again %s", field, (int)number,
+		err_name(-taken), taken == -EPERM ? "perhaps forbidden by Yama's ptrace_scope" : "this kernel has none", err_name(-opened));
+}
+
 int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_out, struct err *err)
 {
 	const struct peer *peer = call->peer;
-	int fd, taken;
+	_cleanup_fd_ int opened = -1;
+	int fd;
 
 	if (number < 0)
 		return err_invalid(err, field, "%d is not a descriptor", (int)number);
 	if (peer->pidfd < 0)
 		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client's process is not known", field);
-	taken = fd = sys_pidfd_getfd(peer->pidfd, number);
-	if (fd == -EPERM || fd == -ENOSYS)
-		fd = reopen(peer->pid, number);
-	if (fd == -EBADF || fd == -ENOENT)
-		return err_invalid(err, field, "the client has no descriptor %d", (int)number);
-	if (fd == -EMFILE || fd == -ENFILE)
-		return err_errno(err, -fd, "pidfd_getfd", NULL);
-	if (fd < 0) {
-		return err_set(err, STATUS_FAILED_PRECONDITION,
-			"%s: descriptor %d of the client cannot be taken (pidfd_getfd %s, which Yama's ptrace_scope may forbid; reopen %s)",
-			field, (int)number, err_name(-taken), err_name(-fd));
+	fd = sys_pidfd_getfd(peer->pidfd, number);
+	if (fd >= 0) {
+		*fd_out = fd;
+		return 0;
 	}
-	if (taken < 0 && sys_pidfd_send_signal(peer->pidfd, 0) < 0) {
-		fd_close(&fd);
-		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client has ended", field);
-	}
-	*fd_out = fd;
+	if (fd != -EPERM && fd != -ENOSYS)
+		return refuse(peer, number, field, fd, fd, err);
+	opened = reopen(peer->pid, number);
+	if (opened < 0 || !is_alive(peer))
+		return refuse(peer, number, field, fd, opened, err);
+	*fd_out = fd_steal(&opened);
 	return 0;
 }

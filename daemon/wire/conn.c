@@ -34,12 +34,15 @@ struct out {
 	size_t pipe_left;
 	int *fds; /* owned; go with the first byte */
 	size_t fd_count;
+	bool sealed; /* a frame with descriptors, alone in its message, so that the receiver knows whose they are */
 };
 
 struct conn {
 	int fd;
 	int error; /* of sending, negative; sticky */
 	bool corked;
+	bool starved; /* the last attempt to send failed for want of the kernel's memory */
+	bool garbage; /* the header at next_start announces too much */
 	struct buf in;
 	uint64_t in_position; /* in the stream, of in.bytes */
 	uint64_t next_start;  /* of the first frame whose header has not been seen whole */
@@ -49,6 +52,7 @@ struct conn {
 	size_t delivered_size;
 	TAILQ_HEAD(outs, out) outs;
 	size_t pending;
+	uint64_t sent;
 };
 
 struct conn *conn_create(int fd)
@@ -111,7 +115,7 @@ int conn_fd(const struct conn *conn)
 /* ---- in ---- */
 
 /* Follows the headers as far as they are here; tells where the last frame starts that starts at or after `from`. */
-static bool find_last_start(struct conn *conn, uint64_t from, uint64_t *start_out)
+static bool follow_headers(struct conn *conn, uint64_t from, uint64_t *start_out)
 {
 	uint64_t end = conn->in_position + conn->in.length;
 	struct frame_header header;
@@ -128,19 +132,30 @@ static bool find_last_start(struct conn *conn, uint64_t from, uint64_t *start_ou
 			break;
 		at = (size_t)(conn->next_start - conn->in_position);
 		frame_decode(conn->in.bytes + at, &header);
+		conn->garbage = header.length > FRAME_SKIP_MAX;
+		if (conn->garbage)
+			break;
 		conn->next_start += FRAME_HEADER_SIZE + (uint64_t)header.length;
 	}
 	return found;
 }
 
-/* Gives descriptors that came with the last chunk to their frame. */
-static void keep_fds(struct conn *conn, uint64_t chunk, const int *fds, size_t count)
+/* Takes in what came: its headers, and its descriptors, which belong to the last frame that starts in it. */
+static void take_chunk(struct conn *conn, const uint8_t *bytes, size_t size, const int *fds, size_t count)
 {
-	struct in_fds *kept = mem_alloc(sizeof(*kept) + count * sizeof(int));
+	uint64_t start = 0, chunk = conn->in_position + conn->in.length;
+	struct in_fds *kept;
+	bool found;
 
+	buf_append(&conn->in, bytes, size);
+	found = follow_headers(conn, chunk, &start);
+	if (!count)
+		return;
+	kept = mem_alloc(sizeof(*kept) + count * sizeof(int));
+	kept->position = start;
 	kept->count = count;
 	memcpy(kept->fds, fds, count * sizeof(int));
-	if (find_last_start(conn, chunk, &kept->position))
+	if (found)
 		TAILQ_INSERT_TAIL(&conn->in_fds, kept, link);
 	else
 		destroy_in_fds(kept);
@@ -170,11 +185,8 @@ static void skip_bytes(struct conn *conn)
 }
 
 /* Whether what is buffered breaks off inside a frame. */
-static bool is_inside_frame(struct conn *conn)
+static bool is_inside_frame(const struct conn *conn)
 {
-	uint64_t ignored;
-
-	find_last_start(conn, 0, &ignored);
 	return conn->skip || conn->next_start != conn->in_position + conn->in.length;
 }
 
@@ -186,30 +198,23 @@ int conn_read(struct conn *conn)
 	for (int i = 0; i < READ_CHUNKS; i++) {
 		int fds[FDPASS_MAX];
 		size_t count;
-		uint64_t chunk = conn->in_position + conn->in.length;
-		ssize_t got = fdpass_receive(conn->fd, scratch, READ_CHUNK, fds, &count);
+		ssize_t got;
 
+		if (conn->garbage)
+			return CONN_E_GARBAGE;
+		got = fdpass_receive(conn->fd, scratch, READ_CHUNK, fds, &count);
 		if (got == -EAGAIN)
 			break;
 		if (got < 0)
 			return (int)got;
 		if (got == 0)
 			return is_inside_frame(conn) ? CONN_E_TRUNCATED : CONN_E_CLOSED;
-		buf_append(&conn->in, scratch, (size_t)got);
-		if (count)
-			keep_fds(conn, chunk, fds, count);
+		take_chunk(conn, scratch, (size_t)got, fds, count);
 		skip_bytes(conn);
-		if (conn->in.length >= FRAME_HEADER_SIZE) {
-			struct frame_header header;
-
-			frame_decode(conn->in.bytes, &header);
-			if (header.length > FRAME_SKIP_MAX)
-				return CONN_E_GARBAGE;
-		}
 		if ((size_t)got < READ_CHUNK)
 			break;
 	}
-	return 0;
+	return conn->garbage ? CONN_E_GARBAGE : 0;
 }
 
 /* Descriptors for the frame at the front; those of frames that are gone are closed. */
@@ -232,7 +237,6 @@ static void deliver_fds(struct conn *conn, struct frame *frame)
 bool conn_next(struct conn *conn, struct frame *frame_out)
 {
 	struct frame frame = {.fd_count = 0};
-	uint64_t ignored;
 
 	release_delivered(conn);
 	if (conn->skip || conn->in.length < FRAME_HEADER_SIZE)
@@ -240,7 +244,6 @@ bool conn_next(struct conn *conn, struct frame *frame_out)
 	frame_decode(conn->in.bytes, &frame.header);
 	if (frame.header.length > FRAME_SKIP_MAX)
 		return false;
-	find_last_start(conn, 0, &ignored);
 	if (frame.header.length > FRAME_LENGTH_MAX) {
 		deliver_fds(conn, &frame);
 		frame.oversized = true;
@@ -277,7 +280,7 @@ static void append_bytes(struct conn *conn, const struct iovec *iov, size_t coun
 {
 	struct out *out = TAILQ_LAST(&conn->outs, outs);
 
-	if (!out || out->pipe >= 0)
+	if (!out || out->pipe >= 0 || out->sealed)
 		out = append_out(conn);
 	for (size_t i = 0; i < count; i++) {
 		size_t size = iov[i].iov_len;
@@ -292,13 +295,13 @@ static void append_bytes(struct conn *conn, const struct iovec *iov, size_t coun
 	}
 }
 
-/* Gives descriptors to a stretch of their own, so that they go with the first byte that is appended next. */
-static void append_fds(struct conn *conn, const int *fds, size_t count)
+/* Appends a frame with descriptors, whole, as a stretch of its own. */
+static void append_with_fds(struct conn *conn, const struct iovec *iov, size_t count, const int *fds, size_t fd_count)
 {
 	struct out *out = append_out(conn);
 
-	out->fds = mem_alloc(count * sizeof(int));
-	for (size_t i = 0; i < count; i++) {
+	out->fds = mem_alloc(fd_count * sizeof(int));
+	for (size_t i = 0; i < fd_count; i++) {
 		int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
 
 		if (copy < 0) {
@@ -307,6 +310,14 @@ static void append_fds(struct conn *conn, const int *fds, size_t count)
 		}
 		out->fds[out->fd_count++] = copy;
 	}
+	append_bytes(conn, iov, count, 0);
+	out->sealed = true;
+}
+
+/* The kernel lacks memory, or too many descriptors are on their way: another attempt may succeed, but no event tells when. */
+static bool is_shortage(ssize_t result)
+{
+	return result == -ENOBUFS || result == -ENOMEM || result == -ETOOMANYREFS;
 }
 
 /* Sends pieces now. Returns what the socket took, 0 when it takes nothing; an error is kept. */
@@ -314,9 +325,12 @@ static size_t send_now(struct conn *conn, const struct iovec *iov, size_t count,
 {
 	ssize_t sent = fdpass_send(conn->fd, iov, count, fds, fd_count);
 
-	if (sent >= 0)
+	conn->starved = is_shortage(sent);
+	if (sent >= 0) {
+		conn->sent += (size_t)sent;
 		return (size_t)sent;
-	if (sent != -EAGAIN && sent != -ENOBUFS && sent != -ETOOMANYREFS)
+	}
+	if (sent != -EAGAIN && !conn->starved)
 		conn->error = (int)sent;
 	return 0;
 }
@@ -340,28 +354,54 @@ int conn_put(
 	if (sent == total || conn->error)
 		return 0;
 	if (fd_count && !sent)
-		append_fds(conn, fds, fd_count);
-	append_bytes(conn, pieces, iov_count + 1, sent);
+		append_with_fds(conn, pieces, iov_count + 1, fds, fd_count);
+	else
+		append_bytes(conn, pieces, iov_count + 1, sent);
 	return 0;
 }
 
-/* Moves up to *left bytes from a pipe to the socket. True when all have gone; false when the socket is full or dead. */
-static bool splice_now(struct conn *conn, int pipe, size_t *left)
+/* Moves up to *left bytes from a pipe to the socket. 1: all have gone; 0: the socket takes no more now; -errno. */
+static int splice_now(struct conn *conn, int pipe, size_t *left)
 {
 	while (*left) {
 		ssize_t moved = sys_splice(pipe, NULL, conn->fd, NULL, *left, SPLICE_F_NONBLOCK | SPLICE_F_MOVE | SPLICE_F_MORE);
 		int there = 0;
 
+		conn->starved = is_shortage(moved);
 		if (moved > 0) {
 			*left -= (size_t)moved;
+			conn->sent += (size_t)moved;
 			continue;
 		}
-		if (moved == -EAGAIN && ioctl(pipe, FIONREAD, &there) == 0 && there > 0)
-			return false;
-		conn->error = moved < 0 && moved != -EAGAIN ? (int)moved : -EPROTO;
-		return false;
+		if (conn->starved || (moved == -EAGAIN && ioctl(pipe, FIONREAD, &there) == 0 && there > 0))
+			return 0;
+		return moved < 0 && moved != -EAGAIN ? (int)moved : -EPROTO;
 	}
-	return true;
+	return 1;
+}
+
+/* Reads the rest of a frame from `pipe`, where it is whole, into its stretch: for what cannot be spliced or kept open. */
+static void load_pipe(struct conn *conn, struct out *out, int pipe)
+{
+	while (out->pipe_left) {
+		ssize_t got;
+		int there = 0;
+
+		if (ioctl(pipe, FIONREAD, &there) < 0 || there <= 0) {
+			conn->error = -EPROTO;
+			return;
+		}
+		if ((size_t)there > out->pipe_left)
+			there = (int)out->pipe_left;
+		got = sys_read(pipe, buf_reserve(&out->bytes, (size_t)there), (size_t)there);
+		if (got <= 0) {
+			conn->error = got < 0 ? (int)got : -EPROTO;
+			return;
+		}
+		buf_commit(&out->bytes, (size_t)got);
+		out->pipe_left -= (size_t)got;
+	}
+	fd_close(&out->pipe);
 }
 
 int conn_put_pipe(struct conn *conn, const struct frame_header *header, const void *prefix, size_t prefix_size, int pipe_fd, size_t size)
@@ -369,6 +409,7 @@ int conn_put_pipe(struct conn *conn, const struct frame_header *header, const vo
 	uint8_t head[FRAME_HEADER_SIZE];
 	struct iovec pieces[2] = {{.iov_base = head, .iov_len = sizeof(head)}, {.iov_base = (void *)prefix, .iov_len = prefix_size}};
 	size_t total = sizeof(head) + prefix_size, sent = 0, left = size;
+	int spliced = 0;
 	struct out *out;
 
 	if (header->length > FRAME_LENGTH_MAX || header->length != prefix_size + size)
@@ -378,16 +419,21 @@ int conn_put_pipe(struct conn *conn, const struct frame_header *header, const vo
 	frame_encode(header, head);
 	if (TAILQ_EMPTY(&conn->outs) && !conn->corked)
 		sent = send_now(conn, pieces, 2, NULL, 0);
-	if (conn->error || (sent == total && splice_now(conn, pipe_fd, &left)) || conn->error)
+	if (sent == total && !conn->error)
+		spliced = splice_now(conn, pipe_fd, &left);
+	if (spliced < 0 && spliced != -EINVAL)
+		conn->error = spliced;
+	if (conn->error || spliced == 1)
 		return 0;
 	if (sent < total)
 		append_bytes(conn, pieces, 2, sent);
 	out = append_out(conn);
 	out->pipe_left = left;
 	conn->pending += left;
-	out->pipe = fcntl(pipe_fd, F_DUPFD_CLOEXEC, 0);
+	if (spliced != -EINVAL)
+		out->pipe = fcntl(pipe_fd, F_DUPFD_CLOEXEC, 0);
 	if (out->pipe < 0)
-		conn->error = -errno;
+		load_pipe(conn, out, pipe_fd);
 	return 0;
 }
 
@@ -407,10 +453,15 @@ static bool flush_out(struct conn *conn, struct out *out)
 {
 	if (out->pipe >= 0) {
 		size_t before = out->pipe_left;
-		bool done = splice_now(conn, out->pipe, &out->pipe_left);
+		int spliced = splice_now(conn, out->pipe, &out->pipe_left);
 
 		conn->pending -= before - out->pipe_left;
-		return done;
+		if (spliced == -EINVAL)
+			load_pipe(conn, out, out->pipe);
+		else if (spliced < 0)
+			conn->error = spliced;
+		if (conn->error || spliced >= 0)
+			return spliced == 1;
 	}
 	while (out->bytes.length) {
 		struct iovec iov = {.iov_base = out->bytes.bytes, .iov_len = out->bytes.length};
@@ -439,6 +490,21 @@ int conn_flush(struct conn *conn)
 	if (conn->error)
 		return conn->error;
 	return TAILQ_EMPTY(&conn->outs) ? 0 : 1;
+}
+
+int conn_error(const struct conn *conn)
+{
+	return conn->error;
+}
+
+bool conn_is_starved(const struct conn *conn)
+{
+	return conn->starved;
+}
+
+uint64_t conn_sent(const struct conn *conn)
+{
+	return conn->sent;
 }
 
 size_t conn_pending(const struct conn *conn)

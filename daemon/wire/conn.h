@@ -35,7 +35,11 @@ struct conn *conn_create(int fd /* takes, sets O_NONBLOCK */);
 void conn_destroy(struct conn *conn); /* NULL is fine; closes descriptors nobody took */
 int conn_fd(const struct conn *conn); /* borrowed */
 
-/* Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Whole frames before the end are still delivered by conn_next. */
+/*
+ * Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Whole frames before the end are still delivered by
+ * conn_next. Descriptors belong to the last frame that starts in the message they came in, so a frame with descriptors is
+ * a sendmsg of its own; those that come in the middle of a frame are closed.
+ */
 int conn_read(struct conn *conn);
 
 /* The next whole frame: true and *frame_out, or false when more must be read. */
@@ -43,7 +47,8 @@ bool conn_next(struct conn *conn, struct frame *frame_out);
 
 /*
  * Queues one frame made of the pieces of iov (at most CONN_PIECES); sends at once what the socket takes and copies only the
- * rest. fds are borrowed. 0, or -EMSGSIZE over the frame limit. Errors of the socket are reported by conn_flush.
+ * rest. fds are borrowed, and duplicated while the frame waits. 0, or -EMSGSIZE over the frame limit. Errors of the
+ * socket, and of duplicating, are sticky: conn_error and conn_flush tell them, what is put afterwards is dropped.
  */
 #define CONN_PIECES 8
 int conn_put(
@@ -51,7 +56,8 @@ int conn_put(
 
 /*
  * The same for `prefix` followed by `size` bytes that are already in the pipe `pipe_fd` (borrowed; duplicated while the
- * frame waits), moved by splice. header->length must be prefix_size + size.
+ * frame waits), moved by splice, or read where that is impossible. header->length must be prefix_size + size. A pipe that
+ * lacks the bytes ends the connection with -EPROTO: half a frame is out.
  */
 int conn_put_pipe(struct conn *conn, const struct frame_header *header, const void *prefix, size_t prefix_size, int pipe_fd, size_t size);
 
@@ -62,6 +68,12 @@ void conn_uncork(struct conn *conn);
 /* Sends what waits. 0: all gone; 1: the socket takes no more now; -errno: the connection is dead. */
 int conn_flush(struct conn *conn);
 
+/* 0, or -errno once the connection is dead for sending. */
+int conn_error(const struct conn *conn);
+/* Whether the last attempt to send failed because the kernel lacks memory: no event will tell when to try again. */
+bool conn_is_starved(const struct conn *conn);
+/* Bytes the socket took so far. */
+uint64_t conn_sent(const struct conn *conn);
 /* Bytes that wait to go out. */
 size_t conn_pending(const struct conn *conn);
 /* Bytes held for this connection in both directions. */

@@ -2,11 +2,13 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "fake_sys.h"
 #include "wire/conn.h"
 
 static struct conn *conn;
@@ -295,4 +297,189 @@ void test_corked_frames_leave_together_with_their_descriptors(void)
 	close(pipes[0]);
 	close(pipes[1]);
 	close_pair();
+}
+
+void test_a_frame_with_descriptors_is_alone_in_its_message(void)
+{
+	struct frame_header header = {.type = FRAME_DATA, .length = 1};
+	struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
+	struct frame frame;
+	struct conn *sender;
+	int pipes[2];
+
+	open_pair(0);
+	CU_ASSERT_EQUAL(sys_pipe(pipes, 0), 0);
+	sender = conn_create(dup(far_end));
+	conn_cork(sender);
+	for (uint32_t i = 0; i < 5; i++) {
+		header.stream_id = i;
+		conn_put(sender, &header, &iov, 1, &pipes[0], i == 1 || i == 2);
+	}
+	conn_uncork(sender);
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(conn_read(conn), 0);
+	for (uint32_t i = 0; i < 5; i++) {
+		CU_ASSERT_TRUE(conn_next(conn, &frame));
+		CU_ASSERT_EQUAL(frame.header.stream_id, i);
+		CU_ASSERT_EQUAL(frame.fd_count, i == 1 || i == 2);
+	}
+	conn_destroy(sender);
+	close(pipes[0]);
+	close(pipes[1]);
+	close_pair();
+}
+
+void test_garbage_behind_a_good_frame_is_seen_at_once(void)
+{
+	struct frame_header header = {.length = FRAME_SKIP_MAX + 1, .stream_id = 3, .type = FRAME_REQUEST};
+	uint8_t bytes[64];
+	size_t size = make_frame(bytes, 1, "good");
+	struct frame frame;
+
+	open_pair(0);
+	frame_encode(&header, bytes + size);
+	send_bytes(bytes, size + FRAME_HEADER_SIZE);
+	CU_ASSERT_EQUAL(conn_read(conn), CONN_E_GARBAGE);
+	CU_ASSERT_TRUE(conn_next(conn, &frame));
+	CU_ASSERT_EQUAL(frame.header.stream_id, 1);
+	CU_ASSERT_FALSE(conn_next(conn, &frame));
+	CU_ASSERT_EQUAL(conn_read(conn), CONN_E_GARBAGE);
+	close_pair();
+}
+
+/* Puts one frame of 5 + 60000 bytes whose payload is in `pipe_fd`, and looks at what comes out. */
+static void put_and_check(int pipe_fd)
+{
+	enum { SIZE = 60000 };
+	static uint8_t got[FRAME_HEADER_SIZE + 5 + SIZE];
+	struct frame_header header = {.type = FRAME_DATA, .length = 5 + SIZE};
+
+	CU_ASSERT_EQUAL(conn_put_pipe(conn, &header, "head:", 5, pipe_fd, SIZE), 0);
+	CU_ASSERT_EQUAL(conn_error(conn), 0);
+	drain(got, sizeof(got));
+	CU_ASSERT_EQUAL(conn_pending(conn), 0);
+	CU_ASSERT_EQUAL(conn_sent(conn), sizeof(got));
+	CU_ASSERT_EQUAL(memcmp(got + FRAME_HEADER_SIZE, "head:", 5), 0);
+	for (size_t i = FRAME_HEADER_SIZE + 5; i < sizeof(got); i++)
+		if (got[i] != 'p')
+			CU_FAIL("payload");
+}
+
+static void fill(int fd)
+{
+	uint8_t block[60000];
+
+	memset(block, 'p', sizeof(block));
+	CU_ASSERT_EQUAL(write(fd, block, sizeof(block)), (ssize_t)sizeof(block));
+}
+
+void test_what_cannot_be_spliced_is_read(void)
+{
+	for (int corked = 0; corked < 2; corked++) {
+		int pipes[2];
+
+		open_pair(4096);
+		CU_ASSERT_EQUAL(sys_pipe(pipes, 0), 0);
+		fill(pipes[1]);
+		if (corked)
+			conn_cork(conn);
+		fake_fail("splice", EINVAL, 0, 1);
+		put_and_check(pipes[0]);
+		if (corked)
+			conn_uncork(conn);
+		close(pipes[0]);
+		close(pipes[1]);
+		close_pair();
+		fake_reset();
+	}
+}
+
+void test_without_descriptors_a_waiting_pipe_is_read_into_memory(void)
+{
+	struct rlimit old, none;
+	int pipes[2];
+
+	open_pair(4096);
+	CU_ASSERT_EQUAL(sys_pipe(pipes, 0), 0);
+	fill(pipes[1]);
+	getrlimit(RLIMIT_NOFILE, &old);
+	none = old;
+	none.rlim_cur = 3;
+	setrlimit(RLIMIT_NOFILE, &none);
+	put_and_check(pipes[0]);
+	setrlimit(RLIMIT_NOFILE, &old);
+	close(pipes[0]);
+	close(pipes[1]);
+	close_pair();
+}
+
+void test_a_shortage_of_the_kernel_is_told_and_survived(void)
+{
+	static const int shortages[] = {ENOBUFS, ENOMEM, ETOOMANYREFS};
+
+	for (size_t i = 0; i < array_size(shortages); i++) {
+		struct frame_header header = {.type = FRAME_DATA, .length = 1};
+		struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
+		uint8_t got[FRAME_HEADER_SIZE + 1];
+
+		open_pair(0);
+		fake_fail("sendmsg", shortages[i], 0, 2);
+		conn_put(conn, &header, &iov, 1, NULL, 0);
+		CU_ASSERT_TRUE(conn_is_starved(conn));
+		CU_ASSERT_EQUAL(conn_flush(conn), 1);
+		CU_ASSERT_EQUAL(conn_flush(conn), 0);
+		CU_ASSERT_FALSE(conn_is_starved(conn));
+		drain(got, sizeof(got));
+		close_pair();
+		fake_reset();
+	}
+}
+
+void test_a_dead_socket_is_told_and_swallows_the_rest(void)
+{
+	struct frame_header header = {.type = FRAME_DATA, .length = 1};
+	struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
+
+	open_pair(0);
+	shutdown(far_end, SHUT_RD);
+	CU_ASSERT_EQUAL(conn_put(conn, &header, &iov, 1, NULL, 0), 0);
+	CU_ASSERT_EQUAL(conn_error(conn), -EPIPE);
+	CU_ASSERT_EQUAL(conn_put(conn, &header, &iov, 1, NULL, 0), 0);
+	CU_ASSERT_EQUAL(conn_flush(conn), -EPIPE);
+	header.length = FRAME_LENGTH_MAX + 1;
+	CU_ASSERT_EQUAL(conn_put(conn, &header, &iov, 1, NULL, 0), -EMSGSIZE);
+	close_pair();
+}
+
+void test_frames_survive_the_shortest_writes_and_reads(void)
+{
+	struct frame_header header = {.type = FRAME_DATA, .length = 4000};
+	static uint8_t block[4000], got[20 * (4000 + FRAME_HEADER_SIZE)];
+	struct iovec iov = {.iov_base = block, .iov_len = sizeof(block)};
+	int pipes[2];
+
+	open_pair(2048);
+	CU_ASSERT_EQUAL(sys_pipe(pipes, 0), 0);
+	fake_short(7);
+	for (uint32_t i = 0; i < 20; i += 2) {
+		memset(block, (int)i, sizeof(block));
+		header.stream_id = i;
+		conn_put(conn, &header, &iov, 1, NULL, 0);
+		memset(block, (int)i + 1, sizeof(block));
+		CU_ASSERT_EQUAL(write(pipes[1], block, sizeof(block)), (ssize_t)sizeof(block));
+		header.stream_id = i + 1;
+		conn_put_pipe(conn, &header, NULL, 0, pipes[0], sizeof(block));
+		drain(got + i * (4000 + FRAME_HEADER_SIZE), 2 * (4000 + FRAME_HEADER_SIZE));
+	}
+	for (uint32_t i = 0; i < 20; i++) {
+		const uint8_t *frame = got + i * (4000 + FRAME_HEADER_SIZE);
+
+		frame_decode(frame, &header);
+		CU_ASSERT(header.stream_id == i && header.length == 4000);
+		CU_ASSERT(frame[FRAME_HEADER_SIZE] == i && frame[FRAME_HEADER_SIZE + 3999] == i);
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	close_pair();
+	fake_reset();
 }
