@@ -16,8 +16,9 @@
 #include "base/sys.h"
 
 #define READ_CHUNK 65536
-#define READ_CHUNKS 4
-#define IDLE_CAPACITY 4096 /* what a connection without a half frame may keep */
+#define READ_MAX (256u << 10) /* at a time, before others have their turn */
+#define READ_DIRECT 16384u    /* missing of a frame: worth to be received in place */
+#define IDLE_CAPACITY 4096    /* what a connection without a half frame may keep */
 
 struct in_fds {
 	TAILQ_ENTRY(in_fds) link; /* conn::in_fds */
@@ -140,14 +141,15 @@ static bool follow_headers(struct conn *conn, uint64_t from, uint64_t *start_out
 	return found;
 }
 
-/* Takes in what came: its headers, and its descriptors, which belong to the last frame that starts in it. */
-static void take_chunk(struct conn *conn, const uint8_t *bytes, size_t size, const int *fds, size_t count)
+/* Takes in what came, `size` bytes that stand at the end: their headers, and descriptors, which belong to the last frame that starts there.
+ */
+static void take_chunk(struct conn *conn, size_t size, const int *fds, size_t count)
 {
 	uint64_t start = 0, chunk = conn->in_position + conn->in.length;
 	struct in_fds *kept;
 	bool found;
 
-	buf_append(&conn->in, bytes, size);
+	buf_commit(&conn->in, size);
 	found = follow_headers(conn, chunk, &start);
 	if (!count)
 		return;
@@ -165,10 +167,13 @@ static void take_chunk(struct conn *conn, const uint8_t *bytes, size_t size, con
 static void release_delivered(struct conn *conn)
 {
 	if (conn->delivered_size) {
+		bool was_large = conn->delivered_size >= READ_DIRECT;
+
 		buf_consume(&conn->in, conn->delivered_size);
 		conn->in_position += conn->delivered_size;
 		conn->delivered_size = 0;
-		buf_trim(&conn->in, IDLE_CAPACITY);
+		if (!was_large) /* more of the kind is likely: keep the room for it */
+			buf_trim(&conn->in, IDLE_CAPACITY);
 	}
 	destroy_in_fds(conn->delivered);
 	conn->delivered = NULL;
@@ -190,28 +195,53 @@ static bool is_inside_frame(const struct conn *conn)
 	return conn->skip || conn->next_start != conn->in_position + conn->in.length;
 }
 
+/* Bytes that are missing of a frame whose header is here; 0 when there is none. */
+static size_t missing_bytes(const struct conn *conn)
+{
+	uint64_t end = conn->in_position + conn->in.length;
+
+	return !conn->skip && conn->next_start > end && conn->next_start - end <= FRAME_LENGTH_MAX ? (size_t)(conn->next_start - end) : 0;
+}
+
+/*
+ * One receive to the end of what is buffered: the rest of a large frame straight to its place, anything else by way of a
+ * scratch, so that an idle connection holds no room.
+ */
+static ssize_t receive_chunk(struct conn *conn, int fds[FDPASS_MAX], size_t *count_out)
+{
+	static _Thread_local uint8_t scratch[READ_CHUNK];
+	size_t missing = missing_bytes(conn);
+	ssize_t got;
+
+	if (missing >= READ_DIRECT)
+		return fdpass_receive(conn->fd, buf_reserve(&conn->in, missing), missing, fds, count_out);
+	got = fdpass_receive(conn->fd, scratch, READ_CHUNK, fds, count_out);
+	if (got > 0)
+		memcpy(buf_reserve(&conn->in, (size_t)got), scratch, (size_t)got);
+	return got;
+}
+
 int conn_read(struct conn *conn)
 {
-	static uint8_t scratch[READ_CHUNK];
-
 	release_delivered(conn);
-	for (int i = 0; i < READ_CHUNKS; i++) {
+	for (size_t total = 0; total < READ_MAX;) {
 		int fds[FDPASS_MAX];
 		size_t count;
 		ssize_t got;
 
 		if (conn->garbage)
 			return CONN_E_GARBAGE;
-		got = fdpass_receive(conn->fd, scratch, READ_CHUNK, fds, &count);
+		got = receive_chunk(conn, fds, &count);
 		if (got == -EAGAIN)
 			break;
 		if (got < 0)
 			return (int)got;
 		if (got == 0)
 			return is_inside_frame(conn) ? CONN_E_TRUNCATED : CONN_E_CLOSED;
-		take_chunk(conn, scratch, (size_t)got, fds, count);
+		take_chunk(conn, (size_t)got, fds, count);
 		skip_bytes(conn);
-		if ((size_t)got < READ_CHUNK)
+		total += (size_t)got;
+		if ((size_t)got < READ_CHUNK && !missing_bytes(conn))
 			break;
 	}
 	return conn->garbage ? CONN_E_GARBAGE : 0;

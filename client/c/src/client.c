@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -116,23 +115,11 @@ static void lose(struct spawnd *client, int result)
 	stream_end_all(client);
 }
 
-/* Reads once. The connections of all threads share the buffer that conn_read reads into. */
-static int read_some(struct conn *conn)
-{
-	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-	int result;
-
-	pthread_mutex_lock(&mutex);
-	result = conn_read(conn);
-	pthread_mutex_unlock(&mutex);
-	return result;
-}
-
 /* Reads, calls back, writes. Whole frames that came before the end are still given out. */
 static void pump(struct spawnd *client)
 {
 	struct frame frame;
-	int result = read_some(client->conn), flushed;
+	int result = conn_read(client->conn), flushed;
 
 	conn_cork(client->conn);
 	while (!client->closed && conn_next(client->conn, &frame))
