@@ -9,7 +9,11 @@
  *      |  exited                                    | exited
  *      +--------------------> EXITED <--------------+
  *
- * Observers are told in Node's order: spawned (or failed), output through readers, exited, closed.
+ * Observers are told in Node's order: spawned (or failed), output through readers, exited, closed. A child that FAILED is
+ * gone after on_failed (Node: a failed spawn has no process): on_removed follows at once.
+ *
+ * Ended children are kept: without a name ten minutes, the last 1,000 of each uid; with a name until they are removed, and
+ * the name is not free until then.
  */
 #pragma once
 
@@ -96,7 +100,8 @@ void children_on_exit(struct children *children, uint32_t journal_slot);
  * slot. */
 #define CHILD_STDIN_MAX (1u << 20)
 ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_t size);
-int child_close_stdin(struct child *child, uint32_t slot, struct err *err); /* after what is queued */
+/* After what is queued. A terminal gets its end-of-file character instead, if it reads by lines. */
+int child_close_stdin(struct child *child, uint32_t slot, struct err *err);
 int child_resize(struct child *child, unsigned rows, unsigned columns, struct err *err);
 
 enum kill_scope { KILL_CHILD = 1, KILL_GROUP, KILL_TREE };
@@ -148,7 +153,7 @@ struct slot_total {
 size_t child_totals(const struct child *child, struct slot_total *totals, size_t size);
 /* Bytes capture cut from a slot: false when none. */
 bool child_cut(const struct child *child, uint32_t slot, uint64_t *offset_out, uint64_t *bytes_out);
-/* Our ends of the pipes, for HANDOVER: given away once, right after on_spawned. Returns their number. */
+/* Our ends of the pipes (blocking ones), for HANDOVER: given away once, right after on_spawned. Returns their number. */
 size_t child_hand_over(struct child *child, uint32_t *slots_out, int *fds_out, size_t size);
 
 /* on_disconnect: the last stream that holds the child (Spawn or Run) has gone. Does what the spec (or child_set_on_disconnect) says. */

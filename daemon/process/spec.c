@@ -144,10 +144,14 @@ static void build_ids(struct spec *spec, const struct spec_context *context)
 		spec->set_ids = spec->uid != 0 || spec->gid != 0;
 	else
 		spec->set_ids = spec->uid != context->daemon_uid || (message->_gid_case && message->gid != context->gid);
-	if (spec->set_ids || message->_uid_case)
-		message->_uid_case = SPAWND__V1__PROCESS_SPEC___UID_UID, message->uid = spec->uid;
-	if (spec->set_ids || message->_gid_case)
-		message->_gid_case = SPAWND__V1__PROCESS_SPEC___GID_GID, message->gid = spec->gid;
+	if (spec->set_ids || message->_uid_case) {
+		message->_uid_case = SPAWND__V1__PROCESS_SPEC___UID_UID;
+		message->uid = spec->uid;
+	}
+	if (spec->set_ids || message->_gid_case) {
+		message->_gid_case = SPAWND__V1__PROCESS_SPEC___GID_GID;
+		message->gid = spec->gid;
+	}
 	spec->group_count = message->n_groups;
 	spec->set_groups = message->n_groups > 0;
 	if (message->n_groups)
@@ -166,6 +170,20 @@ static void put_rlimit(struct spec *spec, struct rlimit_spec limit)
 	spec->rlimits[spec->rlimit_count++] = limit;
 }
 
+/* The hard limit that this process may give at most. Asked for once: nobody raises it. */
+static uint64_t own_hard_limit(int resource)
+{
+	static uint64_t limits[RLIM_NLIMITS];
+	static bool known[RLIM_NLIMITS];
+	struct rlimit limit;
+
+	if (!known[resource] && getrlimit((__rlimit_resource_t)resource, &limit) == 0) {
+		limits[resource] = limit.rlim_max;
+		known[resource] = true;
+	}
+	return known[resource] ? limits[resource] : UINT64_MAX;
+}
+
 /*
  * Limits of the session, then those of the request. The session's are a default, so they are lowered to what this process
  * may give; the request's are an order, and what cannot be done fails the spawn.
@@ -181,12 +199,13 @@ static void build_rlimits(struct spec *spec, const struct spec_context *context)
 			.soft = context->rlimits[i]->soft,
 			.hard = context->rlimits[i]->hard,
 		};
-		struct rlimit ours;
+		uint64_t most;
 
-		if (limit.resource < 0 || getrlimit((__rlimit_resource_t)limit.resource, &ours) < 0)
+		if (limit.resource < 0)
 			continue;
-		if (limit.hard > ours.rlim_max)
-			limit.hard = ours.rlim_max;
+		most = own_hard_limit(limit.resource);
+		if (limit.hard > most)
+			limit.hard = most;
 		if (limit.soft > limit.hard)
 			limit.soft = limit.hard;
 		put_rlimit(spec, limit);

@@ -76,9 +76,9 @@ static int open_pipe(struct opening *opening, const struct slot_spec *slot)
 		return fail(opening, -done);
 	attach(opening, slot->slot, fds[output ? 1 : 0], false);
 	keep_end(opening, (struct stdio_end){.slot = slot->slot, .fd = fds[output ? 0 : 1], .output = output});
-	if (!opening->handover)
-		done = fd_set_nonblock(fds[output ? 0 : 1], true);
-	return done < 0 ? fail(opening, -done) : 0;
+	if (!opening->handover && fcntl(fds[output ? 0 : 1], F_SETFL, O_NONBLOCK) < 0)
+		return fail(opening, errno);
+	return 0;
 }
 
 /* A second descriptor of an output end, for writing: closed by itself. */
@@ -108,8 +108,9 @@ static int open_pair(struct opening *opening, const struct slot_spec *slot)
 	keep_end(opening, end);
 	if (opening->handover)
 		return 0;
-	done = fd_set_nonblock(fds[0], true);
-	return done < 0 ? fail(opening, -done) : add_input_end(opening, slot->slot, &end);
+	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0)
+		return fail(opening, errno);
+	return add_input_end(opening, slot->slot, &end);
 }
 
 int stdio_resize(int master, unsigned rows, unsigned columns)

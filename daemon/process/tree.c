@@ -119,7 +119,7 @@ void tree_leave(struct tree *tree)
 		return;
 	if (tree->stopped)
 		tree_dir_freeze(tree->trees, tree->dir, false);
-	tree_dir_put(tree->trees, mem_steal(&tree->dir));
+	tree_dir_put(tree->trees, mem_steal(&tree->dir), tree->empty);
 }
 
 const char *tree_method(const struct tree *tree)

@@ -260,11 +260,11 @@ struct tree_dir *tree_dir_take(struct trees *trees)
 	return NULL;
 }
 
-void tree_dir_put(struct trees *trees, struct tree_dir *dir)
+void tree_dir_put(struct trees *trees, struct tree_dir *dir, bool empty)
 {
 	char name[16];
 
-	if (!tree_dir_is_empty(trees, dir)) {
+	if (!empty && !tree_dir_is_empty(trees, dir)) {
 		TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
 		return;
 	}
@@ -381,7 +381,7 @@ static int try_base(struct trees *trees, enum tree_way way)
 		sys_close(fd);
 	trees->has_kill = way == TREE_CGROUP && faccessat(trees->base, "cgroup.kill", W_OK, 0) == 0;
 	trees->has_memory = false;
-	tree_dir_put(trees, dir);
+	tree_dir_put(trees, dir, true);
 	if (fd >= 0 && way == TREE_CGROUP) {
 		char text[512];
 
