@@ -85,9 +85,14 @@ static struct kill_op *create_op(struct child *child, int signal, enum kill_scop
 
 static void add_once(struct tree_members *members, const struct tree_members *more)
 {
-	for (size_t i = 0; i < more->count; i++)
-		if (!tree_members_has(members, more->items[i].pid))
+	size_t known = members->count;
+
+	for (size_t i = 0; i < more->count; i++) {
+		struct tree_members sorted = {.items = members->items, .count = known};
+
+		if (!tree_members_has(&sorted, more->items[i].pid))
 			tree_members_add(members, more->items[i]);
+	}
 	tree_members_sort(members);
 }
 

@@ -191,3 +191,37 @@ void test_a_stopped_directory_is_reused_running(void)
 	}
 	fixture_finish(&fixture);
 }
+
+/* Hundreds of processes in one tree: all told, all gone. */
+static void kill_many(const char *method)
+{
+	struct child *child;
+
+	if (!begin(method))
+		return;
+	child = start_child(&fixture, "i=0; while [ $i -lt 300 ]; do sleep 100 & i=$((i+1)); done; echo; wait");
+	read_output(&fixture, child);
+	run_until(&fixture, "line");
+	child_stop(child, SIGTERM, 5000, KILL_TREE, CHILD_REASON_STOPPED, "test", on_killed, &fixture);
+	run_until(&fixture, "killed");
+	CU_ASSERT_EQUAL(fixture.killed.ended_count, 301);
+	CU_ASSERT_EQUAL(fixture.killed.survived_count, 0);
+	run_until(&fixture, "closed");
+	reap_orphans();
+	fixture_finish(&fixture);
+}
+
+void test_many_by_cgroup(void)
+{
+	kill_many("cgroup");
+}
+
+void test_many_by_freezer(void)
+{
+	kill_many("freezer");
+}
+
+void test_many_by_sweep(void)
+{
+	kill_many("sweep");
+}
