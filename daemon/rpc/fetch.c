@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,7 +78,9 @@ static int reopen(pid_t pid, int32_t number)
 /* Whether the process that connected still lives, so that what /proc said was about it. */
 static bool is_alive(const struct peer *peer)
 {
-	return sys_pidfd_send_signal(peer->pidfd, 0) == 0;
+	struct pollfd pollfd = {.fd = peer->pidfd, .events = POLLIN};
+
+	return poll(&pollfd, 1, 0) == 0;
 }
 
 /* Tells why a descriptor could not be had: what pidfd_getfd said, and what opening it once more said. */
