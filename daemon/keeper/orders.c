@@ -101,8 +101,6 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 		notify_service_manager("STOPPING=1");
 		loop_timer_set(keeper->patience, PATIENCE_US);
 		break;
-	case spawnd_runtime_v1_KeeperOrder_release_tag:
-		break; /* the record stands in the journal, where the engine frees the slot itself */
 	default:
 		log_(LOG_ERROR, "an order that is not known: %d", (int)order->which_order);
 	}

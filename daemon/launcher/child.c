@@ -26,19 +26,8 @@ static _Noreturn void give_up(struct child_job *job, enum launch_stage stage, in
 	_exit(127);
 }
 
-/* One limit; one the client merely has is cut to what may be had. */
-static void set_limit(struct child_job *job, int resource, struct rlimit value, bool if_possible)
+static void set_limit(struct child_job *job, int resource, struct rlimit value)
 {
-	struct rlimit now;
-
-	if (prlimit(0, (enum __rlimit_resource)resource, &value, NULL) == 0)
-		return;
-	if (errno != EPERM || !if_possible || prlimit(0, (enum __rlimit_resource)resource, NULL, &now) < 0)
-		give_up(job, LAUNCH_RLIMIT, resource);
-	if (value.rlim_max > now.rlim_max)
-		value.rlim_max = now.rlim_max;
-	if (value.rlim_cur > value.rlim_max)
-		value.rlim_cur = value.rlim_max;
 	if (prlimit(0, (enum __rlimit_resource)resource, &value, NULL) < 0)
 		give_up(job, LAUNCH_RLIMIT, resource);
 }
@@ -51,12 +40,12 @@ static void set_limits(struct child_job *job)
 		struct rlimit now;
 
 		if (limit->resource != RLIMIT_NOFILE) {
-			set_limit(job, limit->resource, limit->value, limit->if_possible);
+			set_limit(job, limit->resource, limit->value);
 			continue;
 		}
 		job->nofile = limit->value;
 		if (prlimit(0, RLIMIT_NOFILE, NULL, &now) == 0 && limit->value.rlim_max > now.rlim_max)
-			set_limit(job, RLIMIT_NOFILE, (struct rlimit){now.rlim_cur, limit->value.rlim_max}, limit->if_possible);
+			set_limit(job, RLIMIT_NOFILE, (struct rlimit){now.rlim_cur, limit->value.rlim_max});
 	}
 }
 
@@ -191,6 +180,6 @@ int child_run(void *arg)
 	place_descriptors(job);
 	if (plan->controlling_slot >= 0 && ioctl(plan->controlling_slot, TIOCSCTTY, 0) < 0)
 		give_up(job, LAUNCH_TTY, plan->controlling_slot);
-	set_limit(job, RLIMIT_NOFILE, job->nofile, true);
+	set_limit(job, RLIMIT_NOFILE, job->nofile);
 	execute(job);
 }

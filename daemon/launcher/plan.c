@@ -115,7 +115,6 @@ static bool decode_limit(pb_istream_t *stream, const pb_field_t *field, void **a
 	plan->limits[plan->limit_count++] = (struct limit){
 		.resource = message.resource,
 		.value = {.rlim_cur = message.soft, .rlim_max = message.hard},
-		.if_possible = message.if_possible,
 	};
 	return true;
 }

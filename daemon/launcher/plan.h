@@ -20,7 +20,6 @@ struct target {
 struct limit {
 	int resource;
 	struct rlimit value;
-	bool if_possible;
 };
 
 struct launch_plan {
