@@ -1,6 +1,9 @@
 /* One call: credit, replies, end. */
 #include "rpc/call.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 #include "base/mem.h"
 #include "rpc/internal.h"
 #include "rpc/status.h"
@@ -15,6 +18,7 @@ struct call *call_create(struct peer *peer, uint32_t stream_id)
 	call->stream_id = stream_id;
 	call->credit_bytes = CALL_WINDOW_BYTES;
 	call->credit_messages = CALL_WINDOW_MESSAGES;
+	call->reserved_messages = CALL_RESERVED_MESSAGES;
 	HASH_ADD(hh, peer->calls, stream_id, sizeof(call->stream_id), call);
 	return call;
 }
@@ -29,6 +33,7 @@ void call_end(struct call *call)
 {
 	struct peer *peer = call->peer;
 
+	call->owed = false;
 	if (call->ended)
 		return;
 	HASH_DELETE(hh, peer->calls, call);
@@ -42,14 +47,28 @@ void call_end(struct call *call)
 	loop_defer_trigger(peer->later);
 }
 
-void call_drop(struct call *call)
+/* The last thing the handler hears. */
+static void tell_end(struct call *call)
 {
 	const struct call_ops *ops = call->ops;
 
 	call->ops = NULL;
 	if (ops && ops->on_end)
 		ops->on_end(call);
+}
+
+void call_drop(struct call *call)
+{
+	tell_end(call);
 	call_end(call);
+}
+
+void call_settle(struct call *call)
+{
+	if (!call->owed)
+		return;
+	call->owed = false;
+	tell_end(call);
 }
 
 struct peer *call_peer(const struct call *call)
@@ -73,23 +92,78 @@ void *call_context(const struct call *call)
 	return call->context;
 }
 
-void call_put(
+/* Sends a status as the last frame of a call. */
+static void send_status(struct call *call, const struct err *err, char *const *argv)
+{
+	struct frame_header header = {.stream_id = call->stream_id, .type = FRAME_RESPONSE};
+	struct err told = *err;
+	struct buf bytes = {0};
+	struct iovec iov;
+
+	if (call->ended || call->peer->closed)
+		return;
+	status_pack(&told, argv, &bytes);
+	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
+	header.length = (uint32_t)bytes.length;
+	conn_put(call->peer->conn, &header, &iov, 1, NULL, 0);
+	peer_update(call->peer, call->stream_id);
+	buf_finish(&bytes);
+}
+
+/* Ends a call that cannot go on while its handler is at work: the client is told now, the handler at the end of the turn. */
+static void break_call(struct call *call, int error)
+{
+	struct err err;
+
+	if (error == -EMSGSIZE)
+		err_set(&err, STATUS_RESOURCE_EXHAUSTED, "the answer of %s does not fit a frame", call->method->name);
+	else
+		err_errno(&err, -error, "dup", NULL);
+	send_status(call, &err, NULL);
+	call_end(call);
+	call->owed = true;
+}
+
+/* Whether descriptors could wait: a connection that cannot duplicate them is lost, a call alone is a smaller loss. */
+static int check_room(const int *fds, size_t count)
+{
+	int copies[FDPASS_MAX], error = 0;
+	size_t made = 0;
+
+	if (count > FDPASS_MAX)
+		return -EMSGSIZE;
+	while (!error && made < count) {
+		copies[made] = fcntl(fds[made], F_DUPFD_CLOEXEC, 0);
+		if (copies[made] < 0)
+			error = -errno;
+		else
+			made++;
+	}
+	while (made)
+		fd_close(&copies[--made]);
+	return error;
+}
+
+/* Sends one frame of a call; nothing once the connection or the call has ended. */
+static void put(
 	struct call *call, enum frame_type type, unsigned flags, const struct iovec *iov, size_t count, const int *fds, size_t fd_count)
 {
 	struct frame_header header = {.stream_id = call->stream_id, .type = (uint8_t)type, .flags = (uint8_t)flags};
+	size_t length = 0;
+	int done;
 
 	if (call->ended || call->peer->closed)
 		return;
 	for (size_t i = 0; i < count; i++)
-		header.length += (uint32_t)iov[i].iov_len;
-	if (conn_put(call->peer->conn, &header, iov, count, fds, fd_count) < 0) {
-		struct err err;
-
-		err_set(&err, STATUS_RESOURCE_EXHAUSTED, "the answer of %s does not fit a frame", call->method->name);
-		call_fail(call, &err);
-		return;
-	}
-	peer_update(call->peer);
+		length += iov[i].iov_len;
+	header.length = length > UINT32_MAX ? UINT32_MAX : (uint32_t)length;
+	done = check_room(fds, fd_count);
+	if (!done)
+		done = conn_put(call->peer->conn, &header, iov, count, fds, fd_count);
+	if (done < 0)
+		break_call(call, done);
+	else
+		peer_update(call->peer, call->stream_id);
 }
 
 /* Packs a message into the scratch, or into memory of its own; *owned_out is what the caller frees. */
@@ -118,27 +192,20 @@ void call_reply(struct call *call, const ProtobufCMessage *reply)
 	for (size_t left = iov[1].iov_len; head_size == 3 || left; left >>= 7)
 		head[head_size++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
 	iov[0] = (struct iovec){.iov_base = head, .iov_len = head_size};
-	call_put(call, FRAME_RESPONSE, 0, iov, 2, NULL, 0);
+	put(call, FRAME_RESPONSE, 0, iov, 2, NULL, 0);
 	free(owned);
 	call_end(call);
 }
 
 void call_finish(struct call *call)
 {
-	call_put(call, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0, NULL, 0);
+	put(call, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0, NULL, 0);
 	call_end(call);
 }
 
 void call_fail_spawn(struct call *call, const struct err *err, char *const *argv)
 {
-	struct err told = *err;
-	struct buf bytes = {0};
-	struct iovec iov;
-
-	status_pack(&told, argv, &bytes);
-	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
-	call_put(call, FRAME_RESPONSE, 0, &iov, 1, NULL, 0);
-	buf_finish(&bytes);
+	send_status(call, err, argv);
 	call_end(call);
 }
 
@@ -160,21 +227,21 @@ void call_send(struct call *call, const ProtobufCMessage *message, const int *fd
 	uint8_t *owned;
 	struct iovec iov = pack(message, &owned);
 
-	call_put(call, FRAME_DATA, 0, &iov, 1, fds, count);
+	put(call, FRAME_DATA, 0, &iov, 1, fds, count);
 	charge(call, 0);
 	free(owned);
 }
 
 size_t call_credit(const struct call *call)
 {
-	if (call->ended || call->credit_messages <= CALL_RESERVED_MESSAGES)
+	if (call->ended || call->credit_messages <= call->reserved_messages)
 		return 0;
 	return call->credit_bytes > SIZE_MAX ? SIZE_MAX : (size_t)call->credit_bytes;
 }
 
 void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t payload)
 {
-	call_put(call, FRAME_DATA, 0, iov, iov_count, NULL, 0);
+	put(call, FRAME_DATA, 0, iov, iov_count, NULL, 0);
 	charge(call, payload);
 }
 
@@ -182,10 +249,15 @@ void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_si
 {
 	struct frame_header header = {.length = (uint32_t)(prefix_size + payload), .stream_id = call->stream_id, .type = FRAME_DATA};
 
-	if (!call->ended && !call->peer->closed) {
-		conn_put_pipe(call->peer->conn, &header, prefix, prefix_size, pipe_fd, payload);
-		peer_update(call->peer);
-	}
+	int done;
+
+	if (call->ended || call->peer->closed)
+		return;
+	done = conn_put_pipe(call->peer->conn, &header, prefix, prefix_size, pipe_fd, payload);
+	if (done < 0)
+		break_call(call, done);
+	else
+		peer_update(call->peer, call->stream_id);
 	charge(call, payload);
 }
 
@@ -204,6 +276,8 @@ void call_window(struct call *call, uint64_t bytes, uint32_t messages)
 {
 	call->credit_bytes = bytes ? bytes : CALL_WINDOW_BYTES;
 	call->credit_messages = messages && messages < CALL_WINDOW_MESSAGES ? messages : CALL_WINDOW_MESSAGES;
+	/* a small window leaves half of itself: bulk must get through it too */
+	call->reserved_messages = call->credit_messages / 2 < CALL_RESERVED_MESSAGES ? call->credit_messages / 2 : CALL_RESERVED_MESSAGES;
 }
 
 void call_grant(struct call *call, uint64_t bytes, uint32_t messages)

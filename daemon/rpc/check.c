@@ -10,17 +10,12 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "rpc/cursor.h"
 
 #define DEPTH_MAX 16
 #define FIELDS_MAX 64           /* of one message, whose elements are counted for names */
 #define DECODED_MAX (32u << 20) /* bytes of an unpacked message */
 #define DECODED_PER_FIELD 80u   /* about what protobuf-c uses for one field while it unpacks */
-
-enum wire_type { WIRE_VARINT = 0, WIRE_64BIT = 1, WIRE_LENGTH = 2, WIRE_32BIT = 5 };
-
-struct cursor {
-	const uint8_t *at, *end;
-};
 
 struct step {
 	const ProtobufCFieldDescriptor *field;
@@ -32,36 +27,6 @@ struct path {
 	unsigned depth;
 	size_t decoded;
 };
-
-/* Reads a varint; false when there is none whole. */
-static bool take_varint(struct cursor *cursor, uint64_t *value_out)
-{
-	uint64_t value = 0;
-
-	for (unsigned shift = 0; shift < 64; shift += 7) {
-		uint8_t byte;
-
-		if (cursor->at == cursor->end)
-			return false;
-		byte = *cursor->at++;
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80)) {
-			*value_out = value;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Takes `size` bytes away. */
-static bool take_bytes(struct cursor *cursor, uint64_t size, struct cursor *inner_out)
-{
-	if (size > (uint64_t)(cursor->end - cursor->at))
-		return false;
-	*inner_out = (struct cursor){.at = cursor->at, .end = cursor->at + size};
-	cursor->at += size;
-	return true;
-}
 
 /*
  * The dotted name of where the check is, without the wrapper of a first message; a name that does not fit is cut. At the

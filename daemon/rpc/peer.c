@@ -27,7 +27,10 @@ static int open_pidfd(int fd, pid_t pid)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
 		return pidfd;
-	pidfd = pid > 0 ? sys_pidfd_open(pid) : -ESRCH;
+	/* where the kernel knows but the process is gone, its pid may already be another's */
+	if (errno != ENOPROTOOPT || pid <= 0)
+		return -1;
+	pidfd = sys_pidfd_open(pid);
 	return pidfd < 0 ? -1 : pidfd;
 }
 
@@ -37,6 +40,7 @@ static void reap(struct peer *peer)
 	struct call *call;
 
 	while ((call = TAILQ_FIRST(&peer->ended))) {
+		call_settle(call);
 		TAILQ_REMOVE(&peer->ended, call, link);
 		call_destroy(call);
 	}
@@ -44,6 +48,7 @@ static void reap(struct peer *peer)
 		return;
 	conn_destroy(peer->conn);
 	loop_timer_destroy(peer->stall);
+	loop_timer_destroy(peer->retry);
 	loop_defer_destroy(peer->later);
 	fd_close(&peer->pidfd);
 	free(peer);
@@ -67,60 +72,122 @@ static void send_bulk(struct peer *peer)
 		loop_defer_trigger(peer->later);
 }
 
+static void handle_frames(struct peer *peer, int result);
+
 static void on_later(void *arg)
 {
 	struct peer *peer = arg;
+	int error = conn_error(peer->conn);
 
+	if (error)
+		peer_close(peer, error == -EPROTO ? "half a frame was lost" : "it is gone");
+	if (!peer->closed && peer->backlog)
+		handle_frames(peer, 0);
 	if (!peer->closed) {
 		send_bulk(peer);
-		peer_update(peer);
+		peer_update(peer, 0);
 	}
 	reap(peer);
 }
 
-/* Data waited for the client all that time and it took nothing. */
-static void on_stall(void *arg)
+/* Whether a call beyond the one that had to wait first has something to send. */
+static bool do_others_wait(const struct peer *peer)
 {
-	peer_close(arg, "it takes nothing while data waits");
+	const struct call *call;
+
+	if (peer->others_wait)
+		return true;
+	TAILQ_FOREACH(call, &peer->sendable, link)
+	if (call->stream_id != peer->waiting_stream)
+		return true;
+	return false;
 }
 
-void peer_update(struct peer *peer)
+static void on_stall(void *arg);
+
+/* Looks again after stall_ms. */
+static void set_stall(struct peer *peer)
+{
+	if (!peer->stall)
+		peer->stall = loop_timer_create(peer->server->loop, on_stall, peer);
+	peer->stall_mark = conn_sent(peer->conn);
+	loop_timer_set(peer->stall, peer->server->stall_ms * 1000);
+}
+
+/*
+ * Did the client take anything meanwhile? One that stopped with a single stream under way harms only itself: a terminal
+ * may have suspended it. One that holds up its other streams does not read as it must.
+ */
+static void on_stall(void *arg)
+{
+	struct peer *peer = arg;
+
+	if (!conn_pending(peer->conn))
+		return;
+	if (conn_sent(peer->conn) == peer->stall_mark && do_others_wait(peer))
+		peer_close(peer, "it takes nothing while others wait");
+	else
+		set_stall(peer);
+}
+
+/* The socket takes more: what waits, then bulk. */
+static void on_writable(struct peer *peer)
+{
+	if (conn_flush(peer->conn) >= 0)
+		send_bulk(peer);
+	peer_update(peer, 0);
+}
+
+static void on_retry(void *arg)
+{
+	on_writable(arg);
+}
+
+/* Nothing tells when the kernel has memory again. */
+static void set_retry(struct peer *peer)
+{
+	if (!peer->retry)
+		peer->retry = loop_timer_create(peer->server->loop, on_retry, peer);
+	if (!loop_timer_pending(peer->retry))
+		loop_timer_set(peer->retry, PEER_RETRY_US);
+}
+
+/* Remembers who waits. */
+static void note_waiting(struct peer *peer, uint32_t stream_id)
+{
+	if (!conn_pending(peer->conn)) {
+		peer->waiting_stream = 0;
+		peer->others_wait = false;
+	} else if (!peer->waiting_stream) {
+		peer->waiting_stream = stream_id;
+	} else if (stream_id && stream_id != peer->waiting_stream) {
+		peer->others_wait = true;
+	}
+}
+
+void peer_update(struct peer *peer, uint32_t stream_id)
 {
 	size_t pending;
 	unsigned events = 0;
 
 	if (peer->closed)
 		return;
+	note_waiting(peer, stream_id);
+	if (peer->handling)
+		return;
 	pending = conn_pending(peer->conn);
-	if (pending < PEER_PENDING_MAX)
+	if (pending < PEER_PENDING_MAX && !peer->backlog)
 		events |= LOOP_READ;
-	if (pending)
+	if (pending && !conn_is_starved(peer->conn))
 		events |= LOOP_WRITE;
 	loop_fd_set(peer->watch, events);
+	if (pending && conn_is_starved(peer->conn))
+		set_retry(peer);
 	/* what waited may have gone with an uncork: the calls whose turn it would have been are asked then */
-	if (!pending && !TAILQ_EMPTY(&peer->sendable))
+	if (conn_error(peer->conn) || (!pending && !TAILQ_EMPTY(&peer->sendable)) || (peer->backlog && pending < PEER_PENDING_MAX / 2))
 		loop_defer_trigger(peer->later);
-	if (pending && !peer->stall)
-		peer->stall = loop_timer_create(peer->server->loop, on_stall, peer);
-	if (pending && !loop_timer_pending(peer->stall))
-		loop_timer_set(peer->stall, peer->server->stall_ms * 1000);
-	else if (!pending && peer->stall)
-		loop_timer_cancel(peer->stall);
-}
-
-/* The socket takes more: what waits, then bulk. */
-static void on_writable(struct peer *peer)
-{
-	int done = conn_flush(peer->conn);
-
-	if (done < 0) {
-		peer_close(peer, "it is gone");
-		return;
-	}
-	if (peer->stall)
-		loop_timer_cancel(peer->stall);
-	send_bulk(peer);
-	peer_update(peer);
+	if (pending && !(peer->stall && loop_timer_pending(peer->stall)))
+		set_stall(peer);
 }
 
 /* Why a connection ended, for the log. */
@@ -142,25 +209,31 @@ static const char *ending(int result)
 	}
 }
 
-static void on_readable(struct peer *peer)
+/* Handles what was read, as long as the client takes the answers; `result` is what reading said. */
+static void handle_frames(struct peer *peer, int result)
 {
-	int result = conn_read(peer->conn);
 	struct frame frame;
+	int done = 0;
 
+	peer->handling = true;
 	conn_cork(peer->conn);
-	while (!peer->closed && conn_next(peer->conn, &frame)) {
-		int done = dispatch_frame(peer, &frame);
-
-		if (done < 0)
-			result = done;
-		if (done < 0)
-			break;
+	peer->backlog = conn_pending(peer->conn) >= PEER_PENDING_MAX;
+	while (!done && !peer->closed && !peer->backlog && conn_next(peer->conn, &frame)) {
+		done = dispatch_frame(peer, &frame);
+		peer->backlog = conn_pending(peer->conn) >= PEER_PENDING_MAX;
 	}
 	conn_uncork(peer->conn);
-	if (result)
-		peer_close(peer, ending(result));
+	peer->handling = false;
+	if (done || result)
+		peer_close(peer, ending(done ? done : result));
 	else
-		peer_update(peer);
+		peer_update(peer, 0);
+}
+
+static void on_readable(struct peer *peer)
+{
+	if (!peer->backlog)
+		handle_frames(peer, conn_read(peer->conn));
 }
 
 static void on_socket(void *arg, unsigned events)
@@ -208,8 +281,12 @@ void peer_close(struct peer *peer, const char *why)
 	loop_fd_destroy(mem_steal(&peer->watch));
 	if (peer->stall)
 		loop_timer_cancel(peer->stall);
+	if (peer->retry)
+		loop_timer_cancel(peer->retry);
 	HASH_ITER(hh, peer->calls, call, next)
 	call_drop(call);
+	TAILQ_FOREACH(call, &peer->ended, link)
+	call_settle(call);
 	peer->server->observer->on_gone(peer->server->context, peer);
 	loop_defer_trigger(peer->later);
 }
@@ -226,6 +303,7 @@ void peer_refuse(struct peer *peer, uint32_t stream_id, struct err *err)
 	header.length = (uint32_t)bytes.length;
 	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
 	conn_put(peer->conn, &header, &iov, 1, NULL, 0);
+	peer_update(peer, stream_id);
 	buf_finish(&bytes);
 }
 

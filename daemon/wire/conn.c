@@ -19,6 +19,7 @@
 #define READ_MAX (256u << 10) /* at a time, before others have their turn */
 #define READ_DIRECT 16384u    /* missing of a frame: worth to be received in place */
 #define IDLE_CAPACITY 4096    /* what a connection without a half frame may keep */
+#define LARGE_CAPACITY (512u << 10)
 
 struct in_fds {
 	TAILQ_ENTRY(in_fds) link; /* conn::in_fds */
@@ -172,8 +173,8 @@ static void release_delivered(struct conn *conn)
 		buf_consume(&conn->in, conn->delivered_size);
 		conn->in_position += conn->delivered_size;
 		conn->delivered_size = 0;
-		if (!was_large) /* more of the kind is likely: keep the room for it */
-			buf_trim(&conn->in, IDLE_CAPACITY);
+		/* after a large one more of the kind is likely: keep the room for it */
+		buf_trim(&conn->in, was_large ? LARGE_CAPACITY : IDLE_CAPACITY);
 	}
 	destroy_in_fds(conn->delivered);
 	conn->delivered = NULL;
