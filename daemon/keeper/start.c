@@ -20,6 +20,8 @@ static void program_path(const char *name, char path[PATH_MAX])
 		paths_dir(self, dir, sizeof(dir));
 		if (snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX && access(path, X_OK) == 0)
 			return;
+		if (snprintf(path, PATH_MAX, "%s/../libexec/spawnd/%s", dir, name) < PATH_MAX && access(path, X_OK) == 0)
+			return;
 	}
 	snprintf(path, PATH_MAX, "%s/%s", SPAWND_LIBEXECDIR, name);
 }
