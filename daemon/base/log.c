@@ -99,7 +99,8 @@ static void enqueue(const char *line, size_t length)
 }
 
 /* Formats one line with time, program and level. */
-static size_t format_line(char *line, size_t size, enum log_level level, const char *format, va_list args) __attribute__((format(printf, 4, 0)));
+static size_t format_line(char *line, size_t size, enum log_level level, const char *format, va_list args)
+	__attribute__((format(printf, 4, 0)));
 
 static size_t format_line(char *line, size_t size, enum log_level level, const char *format, va_list args)
 {

@@ -61,8 +61,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct method methods[] = {
-		{"spawnd.v1.Admin", "Ping", &spawnd__v1__hello_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_unary},
-		{"spawnd.v1.Processes", "Spawn", &spawnd__v1__spawn_request__descriptor, &spawnd__v1__process_event__descriptor, true, RIGHT_NONE, handle_stream},
+		{"spawnd.v1.Admin", "Ping", &spawnd__v1__hello_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE,
+			handle_unary},
+		{"spawnd.v1.Processes", "Spawn", &spawnd__v1__spawn_request__descriptor, &spawnd__v1__process_event__descriptor, true,
+			RIGHT_NONE, handle_stream},
 	};
 	static const struct peer_observer observer = {authorize, on_gone};
 	struct loop *loop = loop_create();
