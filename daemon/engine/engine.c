@@ -321,6 +321,8 @@ static void finish_turn(struct loop *loop)
 /* Takes everything down, in reverse order. */
 static void tear_down(struct engine *engine)
 {
+	if (engine->autoexit)
+		autoexit_set(engine->autoexit, 0); /* it looks at the clients */
 	control_destroy(engine->control);
 	finish_turn(engine->loop);
 	service_destroy(engine->service);

@@ -37,6 +37,8 @@ static void on_linger(void *arg)
 {
 	struct shutdown *shutdown = arg;
 
+	if (shutdown->over)
+		return;
 	shutdown->lingered_ms += LINGER_LOOK_MS;
 	if (!control_is_flushed(shutdown->engine->control) && shutdown->lingered_ms < LINGER_MS)
 		loop_timer_set(shutdown->linger, LINGER_LOOK_MS * 1000);

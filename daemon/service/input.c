@@ -331,7 +331,7 @@ int input_data(struct input *input, const Spawnd__V1__StdinData *data, struct er
 		return -EINVAL;
 	input->received += skip;
 	input->done += skip;
-	put(input, slot, data->data.data + skip, data->data.len - skip, data->eof);
+	put(input, slot, skip ? data->data.data + skip : data->data.data, data->data.len - skip, data->eof);
 	return 0;
 }
 
@@ -344,7 +344,7 @@ void input_whole(struct input *input, uint32_t slot, const ProtobufCBinaryData *
 		return;
 	/* as if it had been granted before: the window is for what comes later */
 	input->granted += bytes->len - skip;
-	put(input, slot_of(input, slot), bytes->data + skip, bytes->len - skip, eof);
+	put(input, slot_of(input, slot), skip ? bytes->data + skip : bytes->data, bytes->len - skip, eof);
 }
 
 void input_on_spawned(struct input *input)
