@@ -46,7 +46,7 @@ __attribute__((format(printf, 2, 0))) static void print_error(const struct ctl *
 	char text[4096];
 	int length = snprintf(text, sizeof(text), "spawnctl: %s: ", ctl->command->name);
 
-	length += vsnprintf(text + length, sizeof(text) - (size_t)length, format, arguments);
+	vsnprintf(text + length, sizeof(text) - (size_t)length, format, arguments);
 	fprintf(stderr, "%s\n", text);
 }
 

@@ -241,7 +241,7 @@ static int take_over(struct engine *engine, struct err *err)
 		return done;
 	recover_own_fds(&list, &own);
 	if (own.journal < 0)
-		done = err_set(err, STATUS_INTERNAL, "the keeper has no journal");
+		err_set(err, STATUS_INTERNAL, "the keeper has no journal");
 	else
 		engine->slots = slots_create(own.journal, keeper_restarts(engine->keeper) == 0, err);
 	fd_close(&own.journal); /* it is mapped */
