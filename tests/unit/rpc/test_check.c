@@ -47,3 +47,40 @@ void test_each_case_names_its_field(void)
 			CU_FAIL(cases[i].what);
 	}
 }
+
+void test_unknown_fields_are_told_by_message_and_number(void)
+{
+	struct err err = {.field = ""};
+
+	CU_ASSERT_EQUAL(
+		check_message(&spawnd__v1__spawn_request__descriptor, (const uint8_t *)"\x0a\x05\x0a\x03\xf8\x3f\x01", 7, &err), -EINVAL);
+	CU_ASSERT_EQUAL(err.status, STATUS_INVALID_ARGUMENT);
+	CU_ASSERT_STRING_EQUAL(err.message, "spec: unknown field 1023 in spawnd.v1.ProcessSpec");
+}
+
+/* `count` elements of argv, each `length` bytes long. */
+static int check_argv(size_t count, uint8_t length)
+{
+	size_t inner = count * (2 + (size_t)length), size = 0;
+	_cleanup_free_ uint8_t *bytes = mem_alloc(inner + 16);
+	struct err err = {.field = ""};
+	int done;
+
+	bytes[size++] = 0x0a;
+	for (size_t left = inner; left || size == 1; left >>= 7)
+		bytes[size++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
+	for (size_t i = 0; i < count; i++) {
+		bytes[size++] = 0x1a;
+		bytes[size++] = length;
+		size += length;
+	}
+	done = check_message(&spawnd__v1__spawn_start__descriptor, bytes, size, &err);
+	CU_ASSERT(!done || strncmp(err.field, "spec.argv[", 10) == 0);
+	return done;
+}
+
+void test_many_small_elements_are_bounded(void)
+{
+	CU_ASSERT_EQUAL(check_argv(300000, 8), 0); /* more than the kernel would take */
+	CU_ASSERT_EQUAL(check_argv(1500000, 0), -EINVAL);
+}

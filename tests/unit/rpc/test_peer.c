@@ -1,25 +1,9 @@
 /* A peer with a scripted client: calls, credit, fairness, what goes wrong. */
-#include <CUnit/CUnit.h>
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "base/loop.h"
-#include "base/mem.h"
-#include "base/sys.h"
-#include "rpc/call.h"
-#include "rpc/peer.h"
-#include "spawnd/v1/admin.pb-c.h"
+#include "rpc/harness.h"
 #include "spawnd/v1/events.pb-c.h"
-#include "ttrpc.pb-c.h"
-#include "wire/conn.h"
 
-static struct loop *loop;
-static struct peer *peer;
-static struct conn *client;
 static struct call *held;
-static unsigned gone, ended, half_closed, sends[4];
-static int forbidden;
+static unsigned ended, half_closed, sends[4];
 
 /* ---- methods ---- */
 
@@ -51,6 +35,12 @@ static int handle_version(struct call *call, const ProtobufCMessage *request, st
 static int handle_metrics(struct call *call, const ProtobufCMessage *request, struct err *err)
 {
 	return err_invalid(err, "why", "never");
+}
+
+static int handle_close(struct call *call, const ProtobufCMessage *request, struct err *err)
+{
+	peer_close(call_peer(call), "the test says so");
+	return err_set(err, STATUS_ABORTED, "too late");
 }
 
 static int on_message(struct call *call, const ProtobufCMessage *message, struct err *err)
@@ -102,91 +92,18 @@ static const struct method methods[] = {
 	{"t", "Ping", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_ping},
 	{"t", "Hold", &spawnd__v1__version_request__descriptor, &spawnd__v1__version_reply__descriptor, false, RIGHT_NONE, handle_version},
 	{"t", "Fail", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, RIGHT_NONE, handle_metrics},
+	{"t", "Close", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, RIGHT_NONE, handle_close},
 	{"t", "Subscribe", &spawnd__v1__subscribe_request__descriptor, &spawnd__v1__event__descriptor, true, RIGHT_NONE, handle_subscribe},
 };
 
-static int authorize(void *context, struct peer *who, const struct method *method, struct err *err)
+static void open_peer_of_this(void)
 {
-	return forbidden ? err_set(err, STATUS_PERMISSION_DENIED, "forbidden") : 0;
-}
-
-static void on_gone(void *context, struct peer *who)
-{
-	gone++;
-	peer = NULL;
-}
-
-/* ---- harness ---- */
-
-static void open_peer(void)
-{
-	static const struct peer_observer observer = {authorize, on_gone};
-	static struct peer_server server;
-	int fds[2];
-
-	gone = ended = half_closed = 0;
+	ended = half_closed = 0;
 	memset(sends, 0, sizeof(sends));
-	forbidden = 0;
-	loop = loop_create();
-	server = (struct peer_server){.loop = loop, .methods = {methods, array_size(methods)}, .observer = &observer, .stall_ms = 60000};
-	CU_ASSERT_EQUAL(sys_socketpair(SOCK_STREAM, fds), 0);
-	peer = peer_create(&server, fds[0]);
-	client = conn_create(fds[1]);
+	open_peer(methods, array_size(methods));
 }
 
-static void stop(void *arg)
-{
-	loop_stop(loop);
-}
-
-/* Lets the loop work until it has nothing left to do at once. */
-static void settle(void)
-{
-	struct loop_timer *timer = loop_timer_create(loop, stop, NULL);
-
-	for (int i = 0; i < 20; i++) {
-		loop_timer_set(timer, 0);
-		loop_run(loop);
-	}
-	loop_timer_destroy(timer);
-}
-
-static void close_peer(void)
-{
-	conn_destroy(client);
-	settle();
-	CU_ASSERT_EQUAL(gone, 1);
-	loop_destroy(loop);
-}
-
-static void send_frame(uint32_t stream, enum frame_type type, unsigned flags, const void *bytes, size_t size)
-{
-	struct frame_header header = {.length = (uint32_t)size, .stream_id = stream, .type = (uint8_t)type, .flags = (uint8_t)flags};
-	struct iovec iov = {.iov_base = (void *)bytes, .iov_len = size};
-
-	conn_put(client, &header, &iov, 1, NULL, 0);
-	conn_flush(client);
-}
-
-static void send_request(uint32_t stream, unsigned flags, const char *method, const ProtobufCMessage *payload, int64_t timeout_ns)
-{
-	Ttrpc__Request request = TTRPC__REQUEST__INIT;
-	uint8_t bytes[512], inner[256];
-
-	request.service = (char *)"t";
-	request.method = (char *)method;
-	request.timeout_nano = timeout_ns;
-	if (payload)
-		request.payload = (ProtobufCBinaryData){.len = protobuf_c_message_pack(payload, inner), .data = inner};
-	send_frame(stream, FRAME_REQUEST, flags, bytes, ttrpc__request__pack(&request, bytes));
-}
-
-static void send_data(uint32_t stream, const ProtobufCMessage *message)
-{
-	uint8_t bytes[256];
-
-	send_frame(stream, FRAME_DATA, 0, bytes, protobuf_c_message_pack(message, bytes));
-}
+/* ---- what the client says ---- */
 
 static void subscribe(uint32_t stream, unsigned which, uint64_t bytes, uint32_t count)
 {
@@ -216,32 +133,13 @@ static void grant(uint32_t stream, uint64_t bytes, uint32_t count)
 	send_data(stream, &request.base);
 }
 
-/* Status code of the next frame, which must be a Response on this stream; -1 when there is none. */
-static int next_status(uint32_t stream)
-{
-	Ttrpc__Response *response;
-	struct frame frame;
-	int code = -1;
-
-	settle();
-	conn_read(client);
-	if (!conn_next(client, &frame) || frame.header.type != FRAME_RESPONSE || frame.header.stream_id != stream)
-		return -1;
-	response = ttrpc__response__unpack(NULL, frame.header.length, frame.payload);
-	if (response) {
-		code = response->status ? response->status->code : 0;
-		ttrpc__response__free_unpacked(response, NULL);
-	}
-	return code;
-}
-
 /* ---- tests ---- */
 
 void test_unary_calls_answer_and_fail(void)
 {
 	Spawnd__V1__PingRequest ping = SPAWND__V1__PING_REQUEST__INIT;
 
-	open_peer();
+	open_peer_of_this();
 	ping.payload = (ProtobufCBinaryData){.len = 2, .data = (uint8_t *)"hi"};
 	send_request(1, 0, "Ping", &ping.base, 0);
 	CU_ASSERT_EQUAL(next_status(1), 0);
@@ -257,7 +155,7 @@ void test_unary_calls_answer_and_fail(void)
 
 void test_a_deadline_ends_a_call_and_its_late_answer_is_dropped(void)
 {
-	open_peer();
+	open_peer_of_this();
 	send_request(1, 0, "Hold", NULL, 1);
 	CU_ASSERT_EQUAL(next_status(1), STATUS_DEADLINE_EXCEEDED);
 	CU_ASSERT_EQUAL(ended, 1);
@@ -266,7 +164,7 @@ void test_a_deadline_ends_a_call_and_its_late_answer_is_dropped(void)
 
 void test_a_lost_connection_ends_every_call_once(void)
 {
-	open_peer();
+	open_peer_of_this();
 	send_request(1, 0, "Hold", NULL, 0);
 	subscribe(3, 0, 1000, 64);
 	settle();
@@ -279,7 +177,7 @@ void test_stream_ids_must_be_odd_and_rise(void)
 	static const uint32_t wrong[] = {0, 2, 1};
 
 	for (size_t i = 0; i < array_size(wrong); i++) {
-		open_peer();
+		open_peer_of_this();
 		send_request(1, 0, "Ping", NULL, 0);
 		send_request(wrong[i], 0, "Ping", NULL, 0);
 		settle();
@@ -290,7 +188,7 @@ void test_stream_ids_must_be_odd_and_rise(void)
 
 void test_credit_is_kept_in_bytes_and_in_messages(void)
 {
-	open_peer();
+	open_peer_of_this();
 	subscribe(1, 0, 5500, 64);
 	settle();
 	CU_ASSERT_EQUAL(sends[0], 5);
@@ -308,7 +206,7 @@ void test_credit_is_kept_in_bytes_and_in_messages(void)
 
 void test_calls_take_turns_and_one_without_credit_holds_up_nobody(void)
 {
-	open_peer();
+	open_peer_of_this();
 	subscribe(1, 0, 1000, 64);
 	subscribe(3, 1, 40000, 64);
 	subscribe(5, 2, 40000, 64);
@@ -324,7 +222,7 @@ void test_half_close_comes_once_and_cancel_ends(void)
 	Spawnd__V1__SubscribeRequest cancel = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
 	Spawnd__V1__Cancel inner = SPAWND__V1__CANCEL__INIT;
 
-	open_peer();
+	open_peer_of_this();
 	send_request(1, FRAME_REMOTE_OPEN, "Subscribe", NULL, 0);
 	send_frame(1, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0);
 	CU_ASSERT_EQUAL(next_status(1), STATUS_INVALID_ARGUMENT);
@@ -345,10 +243,137 @@ void test_half_close_comes_once_and_cancel_ends(void)
 
 void test_late_data_and_unknown_types_are_ignored(void)
 {
-	open_peer();
+	open_peer_of_this();
 	send_frame(9, FRAME_DATA, 0, "x", 1);
 	send_frame(9, (enum frame_type)77, 0, "x", 1);
 	send_request(11, 0, "Ping", NULL, 0);
 	CU_ASSERT_EQUAL(next_status(11), 0);
+	close_peer();
+}
+
+/* The first message of a stream, to be sent in one form or another. */
+static size_t pack_start(uint8_t *bytes)
+{
+	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
+	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
+
+	request.message_case = SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START;
+	request.start = &start;
+	return spawnd__v1__subscribe_request__pack(&request, bytes);
+}
+
+static void send_start_in_request(uint32_t stream, unsigned flags)
+{
+	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
+	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
+
+	request.message_case = SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START;
+	request.start = &start;
+	send_request(stream, flags, "Subscribe", &request.base, 0);
+	settle();
+}
+
+void test_a_first_message_may_come_in_any_lawful_form(void)
+{
+	uint8_t bytes[64];
+
+	open_peer_of_this();
+	send_start_in_request(1, FRAME_REMOTE_OPEN);
+	CU_ASSERT_EQUAL(sends[0], 56);
+	CU_ASSERT_EQUAL(half_closed, 0);
+	send_start_in_request(3, FRAME_REMOTE_CLOSED);
+	CU_ASSERT_EQUAL(sends[0], 112);
+	CU_ASSERT_EQUAL(half_closed, 1);
+	send_request(5, FRAME_REMOTE_OPEN, "Subscribe", NULL, 0);
+	send_frame(5, FRAME_DATA, FRAME_REMOTE_CLOSED, bytes, pack_start(bytes));
+	settle();
+	CU_ASSERT_EQUAL(sends[0], 168);
+	CU_ASSERT_EQUAL(half_closed, 2);
+	close_peer();
+	CU_ASSERT_EQUAL(ended, 3);
+}
+
+void test_an_empty_message_is_a_message(void)
+{
+	open_peer_of_this();
+	send_request(1, FRAME_REMOTE_CLOSED, "Subscribe", NULL, 0);
+	CU_ASSERT_EQUAL(next_status(1), STATUS_INVALID_ARGUMENT);
+	send_request(3, FRAME_REMOTE_OPEN, "Subscribe", NULL, 0);
+	send_frame(3, FRAME_DATA, 0, NULL, 0);
+	CU_ASSERT_EQUAL(next_status(3), STATUS_INVALID_ARGUMENT);
+	close_peer();
+}
+
+void test_data_for_a_unary_call_is_refused_but_not_its_end(void)
+{
+	open_peer_of_this();
+	send_request(1, FRAME_REMOTE_OPEN, "Hold", NULL, 0);
+	send_frame(1, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0);
+	CU_ASSERT_EQUAL(next_status(1), -1);
+	send_frame(1, FRAME_DATA, 0, "x", 1);
+	CU_ASSERT_EQUAL(next_status(1), STATUS_INVALID_ARGUMENT);
+	CU_ASSERT_EQUAL(ended, 1);
+	close_peer();
+}
+
+void test_a_deadline_that_has_passed_is_kept(void)
+{
+	open_peer_of_this();
+	send_request(1, 0, "Ping", NULL, -5);
+	CU_ASSERT_EQUAL(next_status(1), STATUS_DEADLINE_EXCEEDED);
+	close_peer();
+}
+
+void test_closing_inside_a_handler_ends_everything_once(void)
+{
+	open_peer_of_this();
+	send_request(1, 0, "Hold", NULL, 0);
+	send_request(3, 0, "Close", NULL, 0);
+	send_request(5, 0, "Ping", NULL, 0);
+	settle();
+	CU_ASSERT_EQUAL(gone, 1);
+	CU_ASSERT_EQUAL(ended, 1);
+	close_peer();
+}
+
+void test_a_reply_may_come_later(void)
+{
+	Spawnd__V1__VersionReply reply = SPAWND__V1__VERSION_REPLY__INIT;
+
+	open_peer_of_this();
+	send_request(1, 0, "Hold", NULL, 1000000000);
+	settle();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(held);
+	call_reply(held, &reply.base);
+	CU_ASSERT_EQUAL(next_status(1), 0);
+	close_peer();
+	CU_ASSERT_EQUAL(ended, 0);
+}
+
+void test_the_envelope_is_read_with_care(void)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+		int status;
+	} cases[] = {
+		{"\x0a\x01t\x12\x04Ping", 9, STATUS_OK},
+		{"\x12\x04Ping\x0a\x01t", 9, STATUS_OK},
+		{"\x0a\x01t\x12\x04Ping\x2a\x04\x0a\x02\xff\xff", 15, STATUS_OK},                     /* metadata */
+		{"\x0a\x01t\x12\x04Ping\x30\x07\x39\x31\x32\x33\x34\x35\x36\x37\x38", 20, STATUS_OK}, /* of a later version */
+		{"\x0a\x01t\x12\x05Ping\x00", 10, STATUS_UNIMPLEMENTED},
+		{"\x0a\x01t\x12\x03Pin", 8, STATUS_UNIMPLEMENTED},
+		{"", 0, STATUS_UNIMPLEMENTED},
+		{"\x0a\x02t", 3, STATUS_INVALID_ARGUMENT},
+		{"\x0a\x01t\x12\x04Ping\x18\x01", 11, STATUS_OK}, /* another wire type is another field */
+		{"\x0a\x01t\x12\x04Ping\x20\xff", 11, STATUS_INVALID_ARGUMENT},
+		{"\x0b\x0c", 2, STATUS_INVALID_ARGUMENT},
+	};
+
+	open_peer_of_this();
+	for (uint32_t i = 0; i < array_size(cases); i++) {
+		send_frame(2 * i + 1, FRAME_REQUEST, 0, cases[i].bytes, cases[i].size);
+		CU_ASSERT_EQUAL(next_status(2 * i + 1), cases[i].status);
+	}
 	close_peer();
 }
