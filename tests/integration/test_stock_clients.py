@@ -23,7 +23,7 @@ def every_method():
 
 
 def build_go():
-    out = ttrpc.BUILD / "stock" / "go"
+    out = ttrpc.ROOT / "build" / "stock" / "go"
     out.mkdir(parents=True, exist_ok=True)
     for name in ("main.go", "go.mod", "go.sum"):
         shutil.copy(STOCK / "go" / name, out / name)
@@ -33,7 +33,7 @@ def build_go():
 
 
 def build_rust():
-    out = ttrpc.BUILD / "stock" / "rust"
+    out = ttrpc.ROOT / "build" / "stock" / "rust"
     shutil.copytree(STOCK / "rust", out, dirs_exist_ok=True)
     subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=out, check=True, env=dict(os.environ, PROTO_DIR=str(ttrpc.ROOT / "proto")))
     return out / "target" / "debug" / "stock"
