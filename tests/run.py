@@ -34,7 +34,7 @@ SUITES = [
     ("architecture", pytest("tests/architecture"), {}),
     ("unit", ctest(RELEASE), {}),
     ("unit with sanitizers", ctest(ASAN), SANITIZERS),
-    ("unit under valgrind", ["tests/valgrind-unit", str(RELEASE)], {}),
+    ("unit under valgrind", ["tests/valgrind_unit.py", str(RELEASE)], {}),
     ("integration", pytest("tests/integration"), {"SPAWND_BUILD": str(RELEASE)}),
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("conformance", pytest("tests/conformance"), {"SPAWND_BUILD": str(RELEASE)}),
