@@ -14,6 +14,7 @@
 
 #define KEEP_NS (INT64_C(600) * 1000000000)
 #define KEEP_COUNT 1000u
+#define RETENTION_RETRY_US 10000000 /* everybody who is due is followed */
 
 /* ---- telling, and staying in memory meanwhile ---- */
 
@@ -102,16 +103,49 @@ static void on_defer(void *arg)
 
 /* ---- keeping ---- */
 
+/* Whether somebody still follows it: a client that has not been told its end yet must be. */
+static bool is_followed(const struct child *child)
+{
+	const struct watcher *watcher;
+
+	TAILQ_FOREACH (watcher, &child->watchers, entry) {
+		if (watcher->observer)
+			return true;
+	}
+	return false;
+}
+
 static void on_retention(void *arg)
 {
 	struct children *children = arg;
 	int64_t now = clock_boot_ns();
+	uint64_t wait_us = RETENTION_RETRY_US;
+	struct child *child, *next;
+
+	for (child = TAILQ_FIRST(&children->ended); child; child = next) {
+		next = TAILQ_NEXT(child, ended);
+		if (child->ended_boot_ns + KEEP_NS > now) {
+			wait_us = (uint64_t)(child->ended_boot_ns + KEEP_NS - now) / 1000 + 1000;
+			break;
+		}
+		if (!is_followed(child))
+			child_remove(child, NULL);
+	}
+	if (!TAILQ_EMPTY(&children->ended))
+		loop_timer_set(children->retention, wait_us);
+}
+
+/* Forgets the oldest that nobody follows. */
+static void forget_surplus(struct owner *owner)
+{
 	struct child *child;
 
-	while ((child = TAILQ_FIRST(&children->ended)) && child->ended_boot_ns + KEEP_NS <= now)
-		child_remove(child, NULL);
-	if (child)
-		loop_timer_set(children->retention, (uint64_t)(child->ended_boot_ns + KEEP_NS - now) / 1000 + 1000);
+	TAILQ_FOREACH (child, &owner->ended, owner_ended) {
+		if (!is_followed(child)) {
+			child_remove(child, NULL);
+			return;
+		}
+	}
 }
 
 static struct owner *owner_of(struct children *children, uid_t uid)
@@ -143,7 +177,7 @@ void children_keep(struct child *child)
 	if (!loop_timer_pending(children->retention))
 		loop_timer_set(children->retention, KEEP_NS / 1000);
 	if (++owner->count > KEEP_COUNT)
-		child_remove(TAILQ_FIRST(&owner->ended), NULL);
+		forget_surplus(owner);
 }
 
 /* It is kept no more. */
@@ -168,6 +202,8 @@ bool children_evict(struct children *children)
 {
 	struct child *child = TAILQ_FIRST(&children->ended);
 
+	while (child && is_followed(child))
+		child = TAILQ_NEXT(child, ended);
 	if (!child)
 		return false;
 	log_(LOG_DEBUG, "process %llu: forgotten early, the journal is full", (unsigned long long)child->id);
