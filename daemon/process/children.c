@@ -204,6 +204,8 @@ bool children_evict(struct children *children)
 
 	while (child && is_followed(child))
 		child = TAILQ_NEXT(child, ended);
+	if (!child) /* a new process comes before news of an old one */
+		child = TAILQ_FIRST(&children->ended);
 	if (!child)
 		return false;
 	log_(LOG_DEBUG, "process %llu: forgotten early, the journal is full", (unsigned long long)child->id);
