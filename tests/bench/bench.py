@@ -6,6 +6,7 @@ usage: bench.py [--json FILE] [--rounds N] [FIGURE...]
 A ratio is the median over the rounds, with a 95 % interval by bootstrap. A figure is reached when the interval includes its goal.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -109,6 +110,18 @@ def measure(name, rounds, socket):
     return rows, runs
 
 
+@contextlib.contextmanager
+def fresh_daemon():
+    """A daemon of its own for each figure: none starts with what another left behind."""
+    with tempfile.TemporaryDirectory() as directory:
+        socket = os.path.join(directory, "s")
+        subprocess.run([CTL, "--socket", socket, "daemon", "start"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            yield socket
+        finally:
+            subprocess.run([CTL, "--socket", socket, "daemon", "stop"], check=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--json")
@@ -119,16 +132,10 @@ def main():
     if not chosen:
         sys.exit("bench: no such figure; there are:\n  " + "\n  ".join(FIGURES))
     rows, all_runs = [], {}
-    with tempfile.TemporaryDirectory() as directory:
-        socket = os.path.join(directory, "s")
-        subprocess.run([CTL, "--socket", socket, "daemon", "start"], check=True, stdout=subprocess.DEVNULL)
-        try:
-            for name in chosen:
-                found, runs = measure(name, options.rounds, socket)
-                rows += found
-                all_runs[name] = runs
-        finally:
-            subprocess.run([CTL, "--socket", socket, "daemon", "stop"], check=True)
+    for name in chosen:
+        with fresh_daemon() as socket:
+            found, all_runs[name] = measure(name, options.rounds, socket)
+            rows += found
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps({"figures": rows, "runs": all_runs}, indent=1) + "\n")
 
