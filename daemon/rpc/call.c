@@ -272,12 +272,24 @@ void call_want_send(struct call *call)
 	loop_defer_trigger(peer->later);
 }
 
+/*
+ * Keeps room for the messages that never wait, so that all together are never more than CALL_WINDOW_MESSAGES: by as much as
+ * the client ever let us come near to that. A smaller window has the room beyond itself.
+ */
+static void reserve(struct call *call)
+{
+	uint32_t bulk = CALL_WINDOW_MESSAGES - CALL_RESERVED_MESSAGES;
+
+	if (call->credit_messages > bulk && call->credit_messages - bulk > call->reserved_messages)
+		call->reserved_messages = call->credit_messages - bulk;
+}
+
 void call_window(struct call *call, uint64_t bytes, uint32_t messages)
 {
 	call->credit_bytes = bytes ? bytes : CALL_WINDOW_BYTES;
 	call->credit_messages = messages && messages < CALL_WINDOW_MESSAGES ? messages : CALL_WINDOW_MESSAGES;
-	/* a small window leaves half of itself: bulk must get through it too */
-	call->reserved_messages = call->credit_messages / 2 < CALL_RESERVED_MESSAGES ? call->credit_messages / 2 : CALL_RESERVED_MESSAGES;
+	call->reserved_messages = 0;
+	reserve(call);
 }
 
 void call_grant(struct call *call, uint64_t bytes, uint32_t messages)
@@ -287,5 +299,6 @@ void call_grant(struct call *call, uint64_t bytes, uint32_t messages)
 
 	call->credit_bytes = sum < bytes ? UINT64_MAX : sum;
 	call->credit_messages = count > CALL_WINDOW_MESSAGES ? CALL_WINDOW_MESSAGES : (uint32_t)count;
+	reserve(call);
 	call_want_send(call);
 }

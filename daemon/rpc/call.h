@@ -19,8 +19,7 @@ struct method;
 /* Credit of a stream whose client names none, and the most messages ever un-granted: stock Go clients buffer 64. */
 #define CALL_WINDOW_BYTES (1u << 20)
 #define CALL_WINDOW_MESSAGES 64u
-/* Messages of the window (half of it, if it is small) that bulk data leaves free, for the few that must never wait (Exited, Closed, gaps,
- * grants). */
+/* How many of CALL_WINDOW_MESSAGES bulk data leaves free, for the few that never wait (Exited, Closed, gaps, grants). */
 #define CALL_RESERVED_MESSAGES 8u
 
 struct call_ops {
