@@ -16,7 +16,7 @@ struct call;
 struct peer;
 struct method;
 
-/* Credit of a stream whose client names none, and the most messages ever un-granted: stock Go clients buffer 64. */
+/* Credit of a stream whose client names none, and the most messages ever un-granted: what clients buffer before they stall is little. */
 #define CALL_WINDOW_BYTES (1u << 20)
 #define CALL_WINDOW_MESSAGES 64u
 /* How many of CALL_WINDOW_MESSAGES bulk data leaves free, for the few that never wait (Exited, Closed, gaps, grants). */
@@ -32,7 +32,10 @@ struct call_ops {
 	 * (after the others of this connection had their turn); false: not before the next call_want_send. A grant asks again by itself.
 	 */
 	bool (*on_sendable)(struct call *call);
-	/* The connection is gone, or the deadline of the client has passed. The last thing that happens. NULL: nothing to do. */
+	/*
+	 * The connection is gone, the deadline of the client has passed, on_message or handle failed, or what was sent does not
+	 * fit a frame. The last thing that happens; for unary calls too, if they set ops. NULL: nothing to do.
+	 */
 	void (*on_end)(struct call *call);
 };
 
