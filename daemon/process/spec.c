@@ -316,13 +316,23 @@ static bool same_list(char *const *a, char *const *b)
 	return !*a && !*b;
 }
 
+/* Field by field: between them there may be padding. */
+static bool same_rlimits(const struct spec *a, const struct spec *b)
+{
+	for (size_t i = 0; i < a->rlimit_count && i < b->rlimit_count; i++) {
+		if (a->rlimits[i].resource != b->rlimits[i].resource || a->rlimits[i].soft != b->rlimits[i].soft ||
+			a->rlimits[i].hard != b->rlimits[i].hard)
+			return false;
+	}
+	return a->rlimit_count == b->rlimit_count;
+}
+
 /* Whether two specs are one: message, and what came from the session. */
 static bool same_spec(const struct shared_spec *a, const struct shared_spec *b)
 {
 	return a->packed_size == b->packed_size && memcmp(a->packed, b->packed, a->packed_size) == 0 &&
 	       same_list(a->spec.env, b->spec.env) && a->spec.set_ids == b->spec.set_ids && a->spec.uid == b->spec.uid &&
-	       a->spec.gid == b->spec.gid && a->spec.rlimit_count == b->spec.rlimit_count &&
-	       memcmp(a->spec.rlimits, b->spec.rlimits, a->spec.rlimit_count * sizeof(*a->spec.rlimits)) == 0;
+	       a->spec.gid == b->spec.gid && same_rlimits(&a->spec, &b->spec);
 }
 
 /* The spec of this content: an older one when there is, else this. -ENOMEM. */

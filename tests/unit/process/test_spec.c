@@ -326,6 +326,31 @@ void test_equal_specs_are_one(void)
 	spec_unref(c);
 }
 
+void test_specs_of_one_session_with_limits_are_one(void)
+{
+	Spawnd__V1__Rlimit session, *sessions[] = {&session};
+	struct spec *first, *second;
+	struct request request = {0};
+
+	request_init(&request, "true");
+	spawnd__v1__rlimit__init(&session);
+	session.name = (char *)"nofile";
+	session.soft = session.hard = 64;
+	context.rlimits = sessions;
+	context.rlimit_count = 1;
+	first = compile(&request, SPEC_SPAWN);
+	second = compile(&request, SPEC_SPAWN);
+	CU_ASSERT_PTR_EQUAL(first, second);
+	session.soft = 32;
+	spec_unref(second);
+	second = compile(&request, SPEC_SPAWN);
+	CU_ASSERT_PTR_NOT_EQUAL(first, second);
+	spec_unref(first);
+	spec_unref(second);
+	context.rlimits = NULL;
+	context.rlimit_count = 0;
+}
+
 void test_a_terminal_has_one_output_and_one_input(void)
 {
 	struct request request = {0};
