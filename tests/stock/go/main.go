@@ -137,7 +137,9 @@ func callStreams(processes pb.ProcessesClient) {
 	must(stream.Send(&pb.SpawnRequest{Message: &pb.SpawnRequest_Start{Start: &pb.SpawnStart{
 		Spec: &pb.ProcessSpec{Argv: args("sh", "-c", "cat; echo $STOCK; umask >&2; exit 7")}}}}), "Spawn send")
 	input := bytes.Repeat([]byte("0123456789abcdef"), 128*1024)
+	first := make(chan struct{}) // the first window is on its way, so that nothing overtakes it
 	go func() {
+		defer close(first)
 		for rest := input[:1<<20]; len(rest) > 0; rest = rest[1<<16:] {
 			must(stream.Send(control(&pb.ProcessControl{Control: &pb.ProcessControl_Stdin{Stdin: &pb.StdinData{Data: rest[:1<<16]}}})), "stdin")
 		}
@@ -159,6 +161,7 @@ func callStreams(processes pb.ProcessesClient) {
 			must(stream.Send(control(&pb.ProcessControl{Control: &pb.ProcessControl_Grant{Grant: &pb.Grant{Bytes: uint64(len(e.Output.Data)), Messages: 1}}})), "grant")
 		case *pb.ProcessEvent_StdinGrant:
 			room += e.StdinGrant.Bytes
+			<-first
 			for sent < len(input) && room >= 1<<16 {
 				must(stream.Send(control(&pb.ProcessControl{Control: &pb.ProcessControl_Stdin{Stdin: &pb.StdinData{
 					Data: input[sent : sent+1<<16], Eof: sent+1<<16 == len(input)}}})), "stdin")
@@ -215,6 +218,22 @@ func callAttach(processes pb.ProcessesClient) {
 	_, err = processes.Resize(ctx, &pb.ResizeRequest{Process: byID(started.Id), Window: &pb.WindowSize{Rows: 33, Columns: 99}})
 	must(err, "Resize")
 	ok("Processes.Resize")
+	// this library holds one message of a stream and then stops reading all of them
+	attached := make(chan []byte)
+	go func() {
+		var text []byte
+		for {
+			event, err := attach.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			must(err, "Attach receive")
+			if out := event.GetOutput(); out != nil {
+				text = append(text, out.Data...)
+			}
+		}
+		attached <- text
+	}()
 	write, err := processes.Write(ctx)
 	must(err, "Write")
 	must(write.Send(&pb.WriteRequest{Message: &pb.WriteRequest_Start{Start: &pb.WriteStart{Process: byID(started.Id)}}}), "Write send")
@@ -231,17 +250,7 @@ func callAttach(processes pb.ProcessesClient) {
 	}
 	check(written == 6, "Write", written)
 	ok("Processes.Write")
-	var text []byte
-	for {
-		event, err := attach.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		must(err, "Attach receive")
-		if out := event.GetOutput(); out != nil {
-			text = append(text, out.Data...)
-		}
-	}
+	text := <-attached
 	check(bytes.Contains(text, []byte("got hello\r\n33 99\r\n")), "Attach", string(text))
 	ok("Processes.Attach")
 	logs, err := processes.Logs(ctx)
