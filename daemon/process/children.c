@@ -108,7 +108,8 @@ static bool is_followed(const struct child *child)
 {
 	const struct watcher *watcher;
 
-	TAILQ_FOREACH (watcher, &child->watchers, entry) {
+	TAILQ_FOREACH(watcher, &child->watchers, entry)
+	{
 		if (watcher->observer)
 			return true;
 	}
@@ -140,7 +141,8 @@ static void forget_surplus(struct owner *owner)
 {
 	struct child *child;
 
-	TAILQ_FOREACH (child, &owner->ended, owner_ended) {
+	TAILQ_FOREACH(child, &owner->ended, owner_ended)
+	{
 		if (!is_followed(child)) {
 			child_remove(child, NULL);
 			return;
