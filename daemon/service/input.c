@@ -286,6 +286,13 @@ static void put(struct input *input, struct input_slot *slot, const uint8_t *byt
 	tell(input);
 }
 
+uint64_t input_taken(const struct input *input, uint32_t slot)
+{
+	const struct feed *feed = find_feed(input->feeds, child_id(input->child), slot);
+
+	return feed ? feed->accepted : 0;
+}
+
 bool input_has_slot(const struct child *child, uint32_t number)
 {
 	const struct spec *spec = child_spec(child);
@@ -304,7 +311,7 @@ static int skip_known(
 	uint64_t known = feed->accepted + feed->waiting;
 
 	*skip_out = 0;
-	if (data->offset == 0)
+	if (!data->_offset_case)
 		return 0;
 	if (data->offset > known)
 		return err_invalid(err, "stdin.offset", "%llu leaves a hole: %llu bytes came before", (unsigned long long)data->offset,

@@ -50,6 +50,9 @@ struct feeds *feeds_create(void);
 void feeds_destroy(struct feeds *feeds);                           /* NULL is fine */
 void feeds_forget(struct feeds *feeds, const struct child *child); /* that is being removed */
 
+/* Bytes of a slot that the child's queue took, of all writers: a client that resumes goes on there. */
+uint64_t input_taken(const struct input *input, uint32_t slot);
+
 /* Whether clients can write to this slot. */
 bool input_has_slot(const struct child *child, uint32_t slot);
 

@@ -24,6 +24,8 @@ int handle_spawn(struct call *call, const ProtobufCMessage *message, struct err 
 		return done;
 	start.plan.from = OUTFLOW_ZERO;
 	done = reading_fill(&start, request->start->reader, READER_BLOCK, err);
+	if (done == 0)
+		done = reading_from(&start.plan, child_spec(start.child), request->start->from, request->start->n_from, err);
 	if (done < 0) {
 		outflow_plan_finish(&start.plan);
 		return done;

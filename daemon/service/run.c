@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "service/launch.h"
+#include "service/reading.h"
 #include "service/stream.h"
 
 static bool is_late(const struct slot_spec *slot)
@@ -115,6 +116,9 @@ int handle_run(struct call *call, const ProtobufCMessage *message, struct err *e
 	if (done == 0)
 		done = launch_process(&launch, &start.child, &start.joined, err);
 	free(copy.list);
+	if (done < 0)
+		return done;
+	done = reading_from(&start.plan, child_spec(start.child), run->from, run->n_from, err);
 	if (done < 0)
 		return done;
 	split_slots(child_spec(start.child), &start);

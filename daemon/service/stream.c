@@ -33,8 +33,31 @@ static size_t take_pipes(struct stream *stream, Spawnd__V1__HandedFd *handed, Sp
 	return count;
 }
 
+/* Where a client that resumes goes on with its input; `offsets` has room for every slot. */
+static size_t list_taken(const struct stream *stream, Spawnd__V1__SlotOffset *offsets, Spawnd__V1__SlotOffset **list)
+{
+	const struct spec *spec = child_spec(stream->child);
+	size_t count = 0;
+
+	for (size_t i = 0; i < spec->slot_count; i++) {
+		uint64_t taken = spec_is_input(spec, &spec->slots[i]) ? input_taken(&stream->input, spec->slots[i].slot) : 0;
+
+		if (!taken)
+			continue;
+		spawnd__v1__slot_offset__init(&offsets[count]);
+		offsets[count].slot = spec->slots[i].slot;
+		offsets[count].offset = taken;
+		list[count] = &offsets[count];
+		count++;
+	}
+	return count;
+}
+
 static void send_spawned(struct stream *stream)
 {
+	size_t slots = child_spec(stream->child)->slot_count + 1;
+	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = mem_alloc(slots * sizeof(*offsets));
+	_cleanup_free_ Spawnd__V1__SlotOffset **taken = mem_alloc(slots * sizeof(Spawnd__V1__SlotOffset *));
 	Spawnd__V1__ProcessEvent event = SPAWND__V1__PROCESS_EVENT__INIT;
 	Spawnd__V1__RunReply reply = SPAWND__V1__RUN_REPLY__INIT;
 	Spawnd__V1__Spawned spawned = SPAWND__V1__SPAWNED__INIT;
@@ -45,6 +68,8 @@ static void send_spawned(struct stream *stream)
 	spawned.pid = child_pid(stream->child);
 	spawned.started_at_ns = child_started_at_ns(stream->child);
 	spawned.handed = list;
+	spawned.n_stdin = list_taken(stream, offsets, taken);
+	spawned.stdin = taken;
 	if (stream->kind == STREAM_RUN) {
 		reply.reply_case = SPAWND__V1__RUN_REPLY__REPLY_SPAWNED;
 		reply.spawned = &spawned;
