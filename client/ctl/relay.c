@@ -127,7 +127,7 @@ static void on_output(void *context, struct spawnd_process *process, unsigned sl
 	if (written < size && outlet->held_end - outlet->held_start + size < HELD_LIMIT)
 		outlet_hold(outlet, bytes + written, size - written);
 	if (written > 0)
-		spawnd_process_taken(process, written);
+		spawnd_process_taken(process, slot, written);
 }
 
 /* ---- input ---- */
@@ -436,7 +436,7 @@ static void flush_outlets(struct relay *relay)
 		ssize_t written = held ? outlet_flush(relay, outlet) : 0;
 
 		if (outlet->pipe < 0 && written && !relay->ended)
-			spawnd_process_taken(relay->process, written > 0 ? (size_t)written : held);
+			spawnd_process_taken(relay->process, outlet->slot, written > 0 ? (size_t)written : held);
 	}
 }
 

@@ -2,8 +2,8 @@
  * A process in the foreground: our input goes to it, its output to our descriptors, our signals to its group, until all is
  * written. Run and attach drive it; handover.c moves bytes where the pipes themselves are ours.
  *
- * Credit is given back for what our descriptors took, never before: a reader of ours that stops holds the child back, and
- * what is under way is bounded by the window.
+ * Credit is given back for what our descriptors took, never before: a reader of ours that stops holds the child back at that
+ * slot, the others go on, and what is under way is bounded by the window of each.
  */
 #pragma once
 

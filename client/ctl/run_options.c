@@ -291,7 +291,7 @@ const struct option_row run_option_rows[] = {
 	{"retain", 0, "B", "what is kept of each output slot (default 256K)", set_retain},
 	{"reader", 0, "block|drop", "when we do not keep up", set_reader},
 	{"transport", 0, "kept|direct|handover", "the way its output takes", set_transport},
-	{"window", 0, "B", "bytes under way to us at most (default 1M)", set_window},
+	{"window", 0, "B", "bytes of a slot under way to us at most (default 1M)", set_window},
 	{.name = NULL},
 };
 

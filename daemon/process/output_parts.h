@@ -99,6 +99,7 @@ struct output {
 
 struct place {
 	uint64_t offset;
+	size_t limit; /* bytes of a chunk; 0: held back */
 	bool reads;
 };
 

@@ -100,6 +100,7 @@ struct reader *reader_create(struct child *child, enum reader_policy policy, con
 
 		reader->places[i].reads = is_listed(pump->slot, slots, slot_count);
 		reader->places[i].offset = pump_total(pump);
+		reader->places[i].limit = SIZE_MAX;
 		pump->readers += reader->places[i].reads;
 		if (pump->readers != 1 || (reader->places[i].reads && policy != READER_BLOCK))
 			pump_demote(pump, false);
@@ -211,7 +212,27 @@ void reader_seek_time(struct reader *reader, int64_t since_ns)
 			place(reader, i, offset_since(output, i, since_ns));
 }
 
+void reader_limit(struct reader *reader, uint32_t slot, size_t limit)
+{
+	struct output *output = reader->output;
+
+	for (size_t i = 0; output && i < output->pump_count; i++)
+		if (output->pumps[i].slot == slot)
+			reader->places[i].limit = limit;
+}
+
 /* ---- taking ---- */
+
+/* Whether bytes of a slot may be taken now. */
+static bool may_take(const struct place *at)
+{
+	return at->reads && at->limit;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
 
 /* Fills a chunk with bytes of the log. */
 static enum reader_result log_chunk(struct reader *reader, size_t index, uint64_t stop, int64_t time_ns, size_t limit, struct chunk *chunk)
@@ -261,12 +282,12 @@ static enum reader_result old_chunk(struct reader *reader, size_t limit, struct 
 		const struct pump *pump = &output->pumps[i];
 		const struct place *at = &reader->places[i];
 
-		if (!at->reads)
+		if (!may_take(at))
 			continue;
 		if (at->offset < outlog_from(&pump->log))
-			return behind_chunk(reader, i, limit, chunk);
+			return behind_chunk(reader, i, smaller(limit, at->limit), chunk);
 		if (at->offset < pump->indexed_from && at->offset < pump->log.end)
-			return log_chunk(reader, i, pump->indexed_from, output->index.floor_ns, limit, chunk);
+			return log_chunk(reader, i, pump->indexed_from, output->index.floor_ns, smaller(limit, at->limit), chunk);
 	}
 	return READER_NOTHING;
 }
@@ -283,7 +304,7 @@ static uint64_t extend(const struct reader *reader, uint64_t number, uint64_t wa
 		entry = outindex_at(index, number);
 		if (entry->pump == pump && entry->offset == stop)
 			stop += entry->length;
-		else if (reader->places[entry->pump].reads)
+		else if (may_take(&reader->places[entry->pump]))
 			break;
 	}
 	return stop;
@@ -304,9 +325,10 @@ static enum reader_result indexed_chunk(struct reader *reader, size_t limit, str
 		const struct outindex_entry *entry = outindex_at(index, number);
 		const struct place *at = &reader->places[entry->pump];
 		uint64_t stop = entry->offset + entry->length;
+		size_t most = smaller(limit, at->limit);
 
-		if (at->reads && at->offset < stop && at->offset < output->pumps[entry->pump].log.end)
-			return log_chunk(reader, entry->pump, extend(reader, number, at->offset + limit), entry->time_ns, limit, chunk);
+		if (may_take(at) && at->offset < stop && at->offset < output->pumps[entry->pump].log.end)
+			return log_chunk(reader, entry->pump, extend(reader, number, at->offset + most), entry->time_ns, most, chunk);
 		done = done && (!at->reads || at->offset >= stop);
 		if (done && number + 1 < end) /* the last one may still grow */
 			reader->cursor = number + 1;
@@ -321,14 +343,15 @@ static enum reader_result direct_chunk(struct reader *reader, size_t limit, stru
 
 	for (size_t i = 0; i < output->pump_count; i++) {
 		struct pump *pump = &output->pumps[i];
+		size_t most = smaller(limit, reader->places[i].limit);
 
-		if (!pump->direct || !reader->places[i].reads || (pump->via && pump->via->holder && pump->via->holder != reader))
+		if (!pump->direct || !may_take(&reader->places[i]) || (pump->via && pump->via->holder && pump->via->holder != reader))
 			continue;
-		if (pump_direct_next(pump, limit) == 0)
+		if (pump_direct_next(pump, most) == 0)
 			continue;
 		pump->via->holder = reader;
 		*chunk = (struct chunk){.slot = pump->slot, .offset = pump->log.end, .time_ns = pump->via->time_ns};
-		chunk->length = pump->via->length < limit ? (size_t)pump->via->length : limit;
+		chunk->length = pump->via->length < most ? (size_t)pump->via->length : most;
 		chunk->pipe_fd = pump->via->fds[0];
 		return READER_PIPE;
 	}

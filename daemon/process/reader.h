@@ -50,9 +50,12 @@ bool reader_seek(struct reader *reader, uint32_t slot, uint64_t offset);
 void reader_seek_retained(struct reader *reader);               /* every slot to the oldest byte kept */
 void reader_seek_time(struct reader *reader, int64_t since_ns); /* every slot to the first byte read at or after */
 
+/* Chunks of this slot have at most that many bytes from now on, and with 0 its bytes stay where they are. At first: no limit. */
+void reader_limit(struct reader *reader, uint32_t slot, size_t limit);
+
 /*
- * Looks at the next chunk of at most `limit` bytes, in the order of reading across slots where it can be told. END: every
- * slot has ended and been taken. The chunk is not consumed until reader_take.
+ * Looks at the next chunk of at most `limit` bytes, in the order of reading across slots where it can be told and none is
+ * held back. END: every slot has ended and been taken. The chunk is not consumed until reader_take.
  */
 enum reader_result reader_next(struct reader *reader, size_t limit, struct chunk *chunk_out);
 void reader_take(struct reader *reader, const struct chunk *chunk);

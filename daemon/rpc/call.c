@@ -232,20 +232,25 @@ void call_send(struct call *call, const ProtobufCMessage *message, const int *fd
 	free(owned);
 }
 
+bool call_has_messages(const struct call *call)
+{
+	return !call->ended && call->credit_messages > call->reserved_messages;
+}
+
 size_t call_credit(const struct call *call)
 {
-	if (call->ended || call->credit_messages <= call->reserved_messages)
+	if (!call_has_messages(call))
 		return 0;
 	return call->credit_bytes > SIZE_MAX ? SIZE_MAX : (size_t)call->credit_bytes;
 }
 
-void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t payload)
+void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes)
 {
 	put(call, FRAME_DATA, 0, iov, iov_count, NULL, 0);
-	charge(call, payload);
+	charge(call, bytes);
 }
 
-void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload)
+void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t bytes)
 {
 	struct frame_header header = {.length = (uint32_t)(prefix_size + payload), .stream_id = call->stream_id, .type = FRAME_DATA};
 
@@ -258,7 +263,7 @@ void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_si
 		break_call(call, done);
 	else
 		peer_update(call->peer, call->stream_id);
-	charge(call, payload);
+	charge(call, bytes);
 }
 
 void call_want_send(struct call *call)
@@ -290,6 +295,12 @@ void call_window(struct call *call, uint64_t bytes, uint32_t messages)
 	call->credit_messages = messages && messages < CALL_WINDOW_MESSAGES ? messages : CALL_WINDOW_MESSAGES;
 	call->reserved_messages = 0;
 	reserve(call);
+}
+
+void call_window_messages(struct call *call, uint32_t messages)
+{
+	call_window(call, 0, messages);
+	call->credit_bytes = 0;
 }
 
 void call_grant(struct call *call, uint64_t bytes, uint32_t messages)

@@ -61,19 +61,23 @@ void call_send(struct call *call, const ProtobufCMessage *message, const int *fd
 
 /* Bytes of bulk data that may be sent now by credit; 0 when bytes or messages are used up. Ignores the state of the socket. */
 size_t call_credit(const struct call *call);
+/* Whether messages are left, for who counts bytes by himself. */
+bool call_has_messages(const struct call *call);
 
 /*
- * Bulk data: a packed message in pieces (prefix and payload never repacked), charged by `payload` bytes and one message.
+ * Bulk data: a packed message in pieces (prefix and payload never repacked), charged by `bytes` and one message.
  * Only inside on_sendable.
  */
-void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t payload);
+void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes);
 /* The same, payload already in a pipe (borrowed). */
-void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload);
+void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t bytes);
 
 void call_want_send(struct call *call);
 
 /* First credit of the stream, replacing the default, then more of it. 0 messages or bytes in a window mean the default. */
 void call_window(struct call *call, uint64_t bytes, uint32_t messages);
+/* The same without any bytes: whoever sends counts them by himself. */
+void call_window_messages(struct call *call, uint32_t messages);
 void call_grant(struct call *call, uint64_t bytes, uint32_t messages);
 
 /*

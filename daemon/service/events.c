@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/reading.h"
 #include "spawnd/v1/events.pb-c.h"
 
 #define ARGV_BYTES_MAX 4096u /* of a command in an event; the rest is left out */
@@ -279,6 +280,8 @@ static int on_message(struct call *call, const ProtobufCMessage *message, struct
 
 	switch (request->message_case) {
 	case SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_GRANT:
+		if (request->grant->_slot_case)
+			return err_invalid(err, "grant.slot", "events have no slots");
 		call_grant(call, request->grant->bytes, request->grant->messages);
 		return 0;
 	case SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_CANCEL:
@@ -341,6 +344,8 @@ int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct 
 
 	if (request->message_case != SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
+	if (reading_window(start->window, "window", err) < 0)
+		return -EINVAL;
 	if (read_types(start, &wanted, err) < 0)
 		return -EINVAL;
 	if (read_process(service, start->process, &process, err) < 0)

@@ -17,6 +17,8 @@ int handle_logs(struct call *call, const ProtobufCMessage *message, struct err *
 		return err_invalid(err, "start", "must be the first message");
 	if (logs->since_ns && logs->n_from)
 		return err_invalid(err, "since_ns", "contradicts from");
+	if (reading_window(logs->window, "window", err) < 0)
+		return -EINVAL;
 	done = convert_ref(service_get()->config.children, logs->process, &start.child, err);
 	if (done < 0)
 		return done;

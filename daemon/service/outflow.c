@@ -24,11 +24,118 @@ static void stop(struct outflow *outflow)
 	outflow->done = true;
 }
 
-void outflow_finish(struct outflow *outflow)
+/* Ends what was begun; credit stays. */
+static void end(struct outflow *outflow)
 {
 	stop(outflow);
 	outflow_plan_finish(&outflow->plan);
 	free(mem_steal(&outflow->until));
+}
+
+void outflow_finish(struct outflow *outflow)
+{
+	end(outflow);
+	free(mem_steal(&outflow->own));
+	outflow->own_count = 0;
+}
+
+/* ---- credit ---- */
+
+/* From now on each slot has an account, with nothing in it. */
+static void open_accounts(struct outflow *outflow)
+{
+	const struct spec *spec = child_spec(outflow->child);
+
+	if (outflow->own)
+		return;
+	outflow->own = mem_alloc((spec->slot_count + 1) * sizeof(*outflow->own));
+	for (size_t i = 0; i < spec->slot_count; i++)
+		if (spec_is_output(spec, &spec->slots[i]))
+			outflow->own[outflow->own_count++].slot = spec->slots[i].slot;
+}
+
+static struct slot_credit *account_of(const struct outflow *outflow, uint32_t slot)
+{
+	for (size_t i = 0; i < outflow->own_count; i++)
+		if (outflow->own[i].slot == slot)
+			return &outflow->own[i];
+	return NULL;
+}
+
+/* A sum that stays at its greatest instead of beginning anew. */
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
+int outflow_grant(struct outflow *outflow, uint32_t slot, uint64_t bytes, struct err *err)
+{
+	struct slot_credit *account;
+
+	open_accounts(outflow);
+	account = account_of(outflow, slot);
+	if (!account)
+		return err_invalid(err, "grant.slot", "the process writes nothing to us at %u", slot);
+	account->bytes = add(account->bytes, bytes);
+	return 0;
+}
+
+void outflow_grant_each(struct outflow *outflow, uint64_t bytes)
+{
+	open_accounts(outflow);
+	for (size_t i = 0; i < outflow->own_count; i++)
+		outflow->own[i].bytes = add(outflow->own[i].bytes, bytes);
+}
+
+/* Bytes of a slot that may go now. */
+static size_t room_of(const struct outflow *outflow, const struct slot_credit *account)
+{
+	uint64_t room = call_has_messages(outflow->call) ? add(account->bytes, call_credit(outflow->call)) : 0;
+
+	return room > SIZE_MAX ? SIZE_MAX : (size_t)room;
+}
+
+/* Bytes of any slot that may go now, at most; tells the reader how many of each. */
+static size_t share_out(struct outflow *outflow)
+{
+	size_t most = call_credit(outflow->call);
+
+	for (size_t i = 0; i < outflow->own_count; i++) {
+		size_t room = room_of(outflow, &outflow->own[i]);
+
+		reader_limit(outflow->reader, outflow->own[i].slot, room);
+		if (room > most)
+			most = room;
+	}
+	return most;
+}
+
+static bool is_read(const struct outflow_plan *plan, uint32_t slot)
+{
+	for (size_t i = 0; i < plan->slot_count; i++)
+		if (plan->slots[i] == slot)
+			return true;
+	return plan->slot_count == 0;
+}
+
+/* Whether something may be left because it had no credit. */
+static bool holds_back(const struct outflow *outflow)
+{
+	for (size_t i = 0; i < outflow->own_count; i++)
+		if (is_read(&outflow->plan, outflow->own[i].slot) && room_of(outflow, &outflow->own[i]) == 0)
+			return true;
+	return !outflow->own && call_credit(outflow->call) == 0;
+}
+
+/* Takes bytes out of the account of a slot as far as it goes. Returns what is left for the call to pay. */
+static size_t charge_slot(struct outflow *outflow, uint32_t slot, size_t bytes)
+{
+	struct slot_credit *account = account_of(outflow, slot);
+	size_t paid = !account ? 0 : account->bytes < bytes ? (size_t)account->bytes : bytes;
+
+	if (account)
+		account->bytes -= paid;
+	return bytes - paid;
 }
 
 static void on_ready(void *context, struct reader *reader)
@@ -74,7 +181,7 @@ static void place(struct outflow *outflow)
 
 void outflow_begin(struct outflow *outflow, struct outflow_plan *plan)
 {
-	outflow_finish(outflow);
+	end(outflow);
 	outflow->plan = *plan;
 	*plan = (struct outflow_plan){0};
 	outflow->done = false;
@@ -140,7 +247,7 @@ static void send_bytes(struct outflow *outflow, const struct chunk *chunk, size_
 			iov[count].iov_len = left;
 		left -= iov[count++].iov_len;
 	}
-	call_send_bulk(outflow->call, iov, count, length);
+	call_send_bulk(outflow->call, iov, count, charge_slot(outflow, chunk->slot, length));
 }
 
 static void send_pipe(struct outflow *outflow, const struct chunk *chunk)
@@ -148,20 +255,21 @@ static void send_pipe(struct outflow *outflow, const struct chunk *chunk)
 	uint8_t prefix[PREFIX_MAX];
 	size_t size = prefix_output(prefix, chunk->slot, chunk->offset, chunk->time_ns, chunk->length);
 
-	call_send_bulk_pipe(outflow->call, prefix, size, chunk->pipe_fd, chunk->length);
+	call_send_bulk_pipe(outflow->call, prefix, size, chunk->pipe_fd, chunk->length, charge_slot(outflow, chunk->slot, chunk->length));
 }
 
 bool outflow_send(struct outflow *outflow)
 {
-	size_t limit = call_credit(outflow->call), length;
+	size_t limit, length;
 	enum reader_result result;
 	struct chunk chunk;
 
 	if (!outflow->reader)
 		return false;
+	limit = share_out(outflow);
 	/* without credit this only learns whether there is an end */
 	result = reader_next(outflow->reader, limit < OUTFLOW_PAYLOAD_MAX ? limit : OUTFLOW_PAYLOAD_MAX, &chunk);
-	if (result == READER_END || (result == READER_NOTHING && limit && outflow->plan.snapshot)) {
+	if (result == READER_END || (result == READER_NOTHING && outflow->plan.snapshot && !holds_back(outflow))) {
 		stop(outflow);
 		return false;
 	}

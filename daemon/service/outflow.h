@@ -31,6 +31,12 @@ struct outflow_plan {
 	bool tell_gaps;
 };
 
+/* Bytes that only the output of one slot may use. */
+struct slot_credit {
+	uint32_t slot;
+	uint64_t bytes;
+};
+
 struct outflow {
 	struct call *call;
 	struct child *child;
@@ -38,11 +44,20 @@ struct outflow {
 	struct reader *reader;    /* NULL before the begin and when done */
 	struct slot_total *until; /* snapshot: where each slot stops, at `bytes`, and whether it has; owned */
 	size_t until_count;
+	struct slot_credit *own; /* owned; NULL: all slots share the credit of the call */
+	size_t own_count;
 	bool done; /* nothing more comes */
 };
 
 void outflow_init(struct outflow *outflow, struct call *call, struct child *child);
 void outflow_plan_finish(struct outflow_plan *plan);
+/*
+ * Credit beside that of the call: bytes for one slot, which it uses first. From then on a slot without any is passed over,
+ * and the others go on. -EINVAL with *err: the process has no such output.
+ */
+int outflow_grant(struct outflow *outflow, uint32_t slot, uint64_t bytes, struct err *err);
+/* The same for every output slot. */
+void outflow_grant_each(struct outflow *outflow, uint64_t bytes);
 /* Begins; plan is taken. Can be done again when the first is done. */
 void outflow_begin(struct outflow *outflow, struct outflow_plan *plan);
 void outflow_finish(struct outflow *outflow);

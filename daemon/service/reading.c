@@ -52,12 +52,26 @@ int reading_from(struct outflow_plan *plan, const struct spec *spec, Spawnd__V1_
 	return 0;
 }
 
+int reading_window(const Spawnd__V1__Grant *window, const char *field, struct err *err)
+{
+	char name[64];
+
+	if (!window || !window->_slot_case)
+		return 0;
+	snprintf(name, sizeof(name), "%s.slot", field);
+	return err_invalid(err, name, "a window is of the whole stream");
+}
+
 int reading_check(const struct spec *spec, const Spawnd__V1__Reader *reader, struct err *err)
 {
 	if (!reader)
 		return 0;
 	if (reader->none && reader->n_slots)
 		return err_invalid(err, "reader.slots", "contradicts none");
+	if (reader->slot_window && reader->window && reader->window->bytes)
+		return err_invalid(err, "reader.slot_window", "contradicts reader.window.bytes");
+	if (reading_window(reader->window, "reader.window", err) < 0)
+		return -EINVAL;
 	return check_slots(spec, reader->slots, reader->n_slots, "reader.slots", err);
 }
 
@@ -75,6 +89,7 @@ int reading_fill(struct stream_start *start, const Spawnd__V1__Reader *reader, e
 	else if (reader->policy == SPAWND__V1__READER__POLICY__POLICY_DROP)
 		start->plan.policy = READER_DROP;
 	start->window = reader->window;
+	start->slot_window = reader->slot_window;
 	start->no_output = reader->none;
 	return reading_slots(&start->plan, spec, reader->slots, reader->n_slots, "reader.slots", err);
 }

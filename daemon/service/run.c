@@ -106,6 +106,8 @@ int handle_run(struct call *call, const ProtobufCMessage *message, struct err *e
 
 	if (request->message_case != SPAWND__V1__RUN_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
+	if (reading_window(run->window, "window", err) < 0)
+		return -EINVAL;
 	has_input = run->_input_case || run->input_follows;
 	launch.spec = run->spec;
 	launch.key = run->idempotency_key;

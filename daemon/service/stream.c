@@ -368,6 +368,17 @@ static void catch_up(struct stream *stream, const struct stream_start *start)
 	finish_if_done(stream);
 }
 
+/* The first credit. */
+static void open_windows(struct stream *stream, const struct stream_start *start)
+{
+	if (start->slot_window) {
+		call_window_messages(stream->call, start->window ? start->window->messages : 0);
+		outflow_grant_each(&stream->outflow, start->slot_window);
+	} else if (start->window) {
+		call_window(stream->call, start->window->bytes, start->window->messages);
+	}
+}
+
 void stream_create(struct call *call, struct stream_start *start)
 {
 	struct stream *stream = mem_alloc(sizeof(*stream));
@@ -383,8 +394,7 @@ void stream_create(struct call *call, struct stream_start *start)
 	stream->late_count = start->late_count;
 	outflow_init(&stream->outflow, call, stream->child);
 	input_init(&stream->input, stream->service->feeds, stream->child, &input_observer, stream);
-	if (start->window)
-		call_window(call, start->window->bytes, start->window->messages);
+	open_windows(stream, start);
 	if (holds(stream))
 		hold_take(stream->service->sessions, child_id(stream->child));
 	child_observe(stream->child, &observer, stream);

@@ -53,14 +53,23 @@ static int resize(struct stream *stream, const Spawnd__V1__WindowSize *window, s
 	return done;
 }
 
+/* Credit of the stream, or of one slot; messages are always the stream's. */
+static int grant(struct stream *stream, const Spawnd__V1__Grant *more, struct err *err)
+{
+	int done = more->_slot_case ? outflow_grant(&stream->outflow, more->slot, more->bytes, err) : 0;
+
+	if (done == 0)
+		call_grant(stream->call, more->_slot_case ? 0 : more->bytes, more->messages);
+	return done;
+}
+
 static int control(struct stream *stream, const Spawnd__V1__ProcessControl *said, struct err *err)
 {
 	switch (said->control_case) {
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN:
 		return input_data(&stream->input, said->stdin, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT:
-		call_grant(stream->call, said->grant->bytes, said->grant->messages);
-		return 0;
+		return grant(stream, said->grant, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_SIGNAL:
 		return signal_child(stream, said->signal, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_RESIZE:
@@ -77,8 +86,7 @@ static int logs_message(struct stream *stream, const Spawnd__V1__LogsRequest *re
 {
 	switch (request->message_case) {
 	case SPAWND__V1__LOGS_REQUEST__MESSAGE_GRANT:
-		call_grant(stream->call, request->grant->bytes, request->grant->messages);
-		return 0;
+		return grant(stream, request->grant, err);
 	case SPAWND__V1__LOGS_REQUEST__MESSAGE_CANCEL:
 		return cancel(stream, err);
 	case SPAWND__V1__LOGS_REQUEST__MESSAGE_START:

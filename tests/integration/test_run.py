@@ -1,8 +1,11 @@
 """`spawnctl run` and `exec`: bytes, statuses and errors come through untouched."""
+import fcntl
 import hashlib
 import os
 import signal
+import struct
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -61,6 +64,25 @@ def test_random_bytes_come_back_identical(daemon, transport):
 @pytest.mark.parametrize("transport", ["direct", "kept"])
 def test_a_reader_that_stops_for_a_while_loses_nothing(daemon, transport):
     pump_random(daemon, ["--transport", transport], 24 << 20, pause_after=1 << 20)
+
+
+@pytest.mark.parametrize("transport", ["direct", "kept", "handover"])
+def test_stderr_flows_while_nobody_reads_stdout(daemon, transport):
+    """stdout is a full pipe; what is said on stderr still comes, line by line, until stdin ends; nothing of stdout is lost."""
+    script = "yes & while read x; do echo $x >&2; done; kill $!"
+    child = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "--no-autostart", "run", "--transport", transport, "--window",
+                              "128k", "--", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    capacity = fcntl.fcntl(child.stdout, fcntl.F_GETPIPE_SZ)
+    while struct.unpack("i", fcntl.ioctl(child.stdout, termios.FIONREAD, b"    "))[0] < capacity - 4096:
+        assert child.poll() is None
+    for i in range(300):
+        child.stdin.write(b"%d\n" % i)
+        child.stdin.flush()
+        assert child.stderr.readline() == b"%d\n" % i
+    child.stdin.close()
+    output = child.stdout.read()
+    assert len(output) > capacity and output == (b"y\n" * len(output))[:len(output)]
+    assert child.stderr.read() == b"" and child.wait(60) == 0
 
 
 def test_handover_gives_the_pipes_themselves(daemon):

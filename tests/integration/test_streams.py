@@ -34,6 +34,44 @@ def test_one_of_fifty_streams_stops_reading(client):
     assert len(output[1]) + 1000 == 4000000 and output[2] == b"end\n" and "output_gap" not in names
 
 
+@pytest.mark.parametrize("transport", [processes.TRANSPORT_KEPT, processes.TRANSPORT_DIRECT])
+def test_a_slot_without_credit_does_not_stop_the_others(client, transport):
+    client.hello()
+    stream = client.spawn("sh", "-c", "yes & while read x; do echo $x >&2; done; kill $!", transport=transport,
+                          stdio=[stdio(0, ttrpc.PIPE)], reader=processes.Reader(slot_window=1000))
+    stream.receive()
+    assert read_to(stream, 1000) == b"y\n" * 500
+    for i in range(200):
+        stream.write(b"%d\n" % i)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            event = stream.receive()
+            if event.WhichOneof("event") != "output":
+                continue
+            assert event.output.slot == 2
+            answer += event.output.data
+            stream.control(grant=common.Grant(slot=2, bytes=len(event.output.data), messages=1))
+        assert answer == b"%d\n" % i
+    stream.write(b"", eof=True)
+    stream.control(grant=common.Grant(slot=1, bytes=1 << 40, messages=64))
+    output, _, closed = stream.collect()
+    [stdout, stderr] = closed.exit.output
+    assert len(output[1]) + 1000 == stdout.bytes and output[1] == b"y\n" * (len(output[1]) // 2) and 2 not in output
+
+
+def test_a_window_names_no_slot_and_output_slots_alone_have_credit(client):
+    client.hello()
+    with pytest.raises(RpcError) as caught:
+        client.spawn("true", reader=processes.Reader(window=common.Grant(bytes=1, slot=1))).receive()
+    assert caught.value.detail.field == "reader.window.slot"
+    stream = client.spawn("cat", stdio=[stdio(0, ttrpc.PIPE)])
+    stream.receive()
+    stream.control(grant=common.Grant(slot=0, bytes=1))
+    with pytest.raises(RpcError) as caught:
+        stream.receive()
+    assert caught.value.detail.field == "grant.slot"
+
+
 def test_a_drop_reader_lets_the_child_go_on_and_counts_the_gap(client):
     client.hello()
     dropping = processes.Reader(policy=READER_DROP, window=common.Grant(bytes=1000, messages=64))

@@ -234,7 +234,8 @@ enum spawnd_reader { SPAWND_READER_DEFAULT = 0, SPAWND_BLOCK = 1, SPAWND_DROP = 
 
 /*
  * Starts a process; the stream is the process (node: child_process.spawn). Does not block: a failure comes to `ended`, unless
- * the connection is lost already. window: bytes of output under way at most; 0: 1 MiB. The caller frees the stream.
+ * the connection is lost already. window: bytes of output under way at most, of each slot; 0: 1 MiB. A slot whose bytes are not
+ * taken does not stop the others. The caller frees the stream.
  */
 SPAWND_API struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader,
 	uint64_t window, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
@@ -277,10 +278,10 @@ SPAWND_API uint64_t spawnd_process_id(const struct spawnd_process *process); /* 
 SPAWND_API pid_t spawnd_process_pid(const struct spawnd_process *process);
 /*
  * Credit by hand: without it output counts as taken when the callback returns; with it, when spawnd_process_taken says so,
- * and not more than the window is ever under way. A reader that takes nothing holds the child back (SPAWND_BLOCK).
+ * and not more than the window is ever under way. What is not taken of a slot holds the child back there (SPAWND_BLOCK).
  */
 SPAWND_API void spawnd_process_manual(struct spawnd_process *process);
-SPAWND_API void spawnd_process_taken(struct spawnd_process *process, size_t size);
+SPAWND_API void spawnd_process_taken(struct spawnd_process *process, unsigned slot, size_t size);
 /*
  * Queues bytes for a slot the child reads. Returns how many the window takes now, perhaps 0: the rest is for after `writable`.
  * -1: the stream has ended, or is one of spawnd_logs. At most 1 MiB is ahead of what the kernel took from the daemon.

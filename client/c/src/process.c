@@ -1,6 +1,7 @@
 /*
  * The stream to a process: Spawn, Attach and Logs are three ways in, and speak alike afterwards. Credit is given back in
- * portions, a quarter of the window or a quarter of the messages at a time.
+ * portions, a quarter of the window or a quarter of the messages at a time; Spawn and Attach have a window for each slot, so
+ * that one whose bytes nobody takes does not stop the others.
  *
  * A stream of Spawn cannot be left without ending the process or the connection. One that its owner has freed is therefore
  * kept, and reads on without telling anybody, so that the child is never held up by a reader that is not there.
@@ -10,6 +11,13 @@
 
 enum way { WAY_SPAWN, WAY_ATTACH, WAY_LOGS };
 
+/* The account of one slot. */
+struct taken {
+	unsigned slot;
+	uint64_t bytes; /* to be granted again */
+	uint64_t held;  /* manual: not taken yet */
+};
+
 struct spawnd_process {
 	struct stream *stream; /* NULL: it has ended */
 	enum way way;
@@ -17,10 +25,11 @@ struct spawnd_process {
 	void *context;
 	uint64_t id;
 	pid_t pid;
-	uint64_t window;
+	uint64_t window; /* of each slot; WAY_LOGS: of all together */
 	bool manual;
-	uint64_t taken_bytes; /* to be granted again */
-	uint32_t taken_messages;
+	struct taken *taken; /* by slot; owned */
+	size_t taken_count;
+	uint32_t taken_messages; /* to be granted again, as are the bytes of each slot */
 	uint64_t stdin_room;
 	bool stdin_blocked; /* write took less than it was given */
 	bool abandoned;     /* its owner has freed it */
@@ -48,17 +57,35 @@ static void send_control(struct spawnd_process *process, Spawnd__V1__ProcessCont
 	}
 }
 
-/* Grants what was taken. */
-static void send_grant(struct spawnd_process *process)
+static struct taken *taken_of(struct spawnd_process *process, unsigned slot)
+{
+	if (process->way == WAY_LOGS)
+		slot = 0;
+	for (size_t i = 0; i < process->taken_count; i++)
+		if (process->taken[i].slot == slot)
+			return &process->taken[i];
+	process->taken = mem_realloc(process->taken, (process->taken_count + 1) * sizeof(*process->taken));
+	process->taken[process->taken_count] = (struct taken){.slot = slot};
+	return &process->taken[process->taken_count++];
+}
+
+/* Grants what was taken of a slot, and all messages; taken NULL: these alone. */
+static void send_grant(struct spawnd_process *process, struct taken *taken)
 {
 	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
 	Spawnd__V1__LogsRequest logs = SPAWND__V1__LOGS_REQUEST__INIT;
 	Spawnd__V1__Grant grant = SPAWND__V1__GRANT__INIT;
 
-	grant.bytes = process->taken_bytes;
 	grant.messages = process->taken_messages;
-	process->taken_bytes = 0;
 	process->taken_messages = 0;
+	if (taken) {
+		grant.bytes = taken->bytes;
+		taken->bytes = 0;
+	}
+	if (taken && process->way != WAY_LOGS) {
+		grant._slot_case = SPAWND__V1__GRANT___SLOT_SLOT;
+		grant.slot = taken->slot;
+	}
 	if (process->way == WAY_LOGS) {
 		logs.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_GRANT;
 		logs.grant = &grant;
@@ -71,13 +98,11 @@ static void send_grant(struct spawnd_process *process)
 	send_control(process, &control);
 }
 
-/* Counts what was taken and grants it again once it is worth a message. */
-static void count_taken(struct spawnd_process *process, uint64_t bytes, uint32_t messages)
+/* Grants again if there is enough of it. taken may be NULL. */
+static void grant_if_due(struct spawnd_process *process, struct taken *taken)
 {
-	process->taken_bytes += bytes;
-	process->taken_messages += messages;
-	if (process->taken_bytes >= process->window / 4 || process->taken_messages >= READER_WINDOW_MESSAGES / 4)
-		send_grant(process);
+	if ((taken && taken->bytes >= process->window / 4) || process->taken_messages >= READER_WINDOW_MESSAGES / 4)
+		send_grant(process, taken);
 }
 
 void spawnd_process_manual(struct spawnd_process *process)
@@ -85,9 +110,13 @@ void spawnd_process_manual(struct spawnd_process *process)
 	process->manual = true;
 }
 
-void spawnd_process_taken(struct spawnd_process *process, size_t size)
+void spawnd_process_taken(struct spawnd_process *process, unsigned slot, size_t size)
 {
-	count_taken(process, size, 0);
+	struct taken *taken = taken_of(process, slot);
+
+	taken->bytes += size;
+	taken->held -= taken->held < size ? taken->held : size;
+	grant_if_due(process, taken);
 }
 
 /* Sends bytes for a slot, or its end. */
@@ -199,8 +228,12 @@ static void on_exit_record(struct spawnd_process *process, const Spawnd__V1__Exi
 /* Counts output as taken, if the caller does not do that, and hands it on. */
 static void on_output(struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
 {
-	if (!process->manual)
-		process->taken_bytes += size;
+	struct taken *taken = taken_of(process, slot);
+
+	if (process->manual)
+		taken->held += size;
+	else
+		taken->bytes += size;
 	if (process->handlers.output)
 		process->handlers.output(process->context, process, slot, offset, data, size);
 }
@@ -239,13 +272,19 @@ static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEv
 	}
 }
 
+static void destroy(struct spawnd_process *process)
+{
+	free(process->taken);
+	free(process);
+}
+
 static void on_end(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size)
 {
 	struct spawnd_process *process = context;
 
 	process->stream = NULL;
 	if (process->abandoned)
-		free(process);
+		destroy(process);
 	else if (process->handlers.ended)
 		process->handlers.ended(process->context, process, error);
 }
@@ -268,10 +307,10 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	uint64_t offset;
 	uint32_t slot;
 	size_t length;
-	bool freed = false;
+	bool freed = false, is_output = output_peek(bytes, size, &slot, &offset, &data, &length);
 
 	process->freed = &freed;
-	if (output_peek(bytes, size, &slot, &offset, &data, &length)) {
+	if (is_output) {
 		on_output(process, slot, offset, data, length);
 	} else {
 		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
@@ -286,7 +325,8 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	if (freed)
 		return;
 	process->freed = NULL;
-	count_taken(process, 0, 1);
+	process->taken_messages++;
+	grant_if_due(process, is_output ? taken_of(process, slot) : NULL);
 }
 
 static void on_forgotten(void *context)
@@ -297,7 +337,7 @@ static void on_forgotten(void *context)
 	if (process->freed && process->abandoned)
 		*process->freed = true;
 	if (process->abandoned)
-		free(process);
+		destroy(process);
 }
 
 static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end, .on_forgotten = on_forgotten};
@@ -322,15 +362,13 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 }
 
 /* Fills a Reader that the caller's memory holds. */
-static void fill_reader(Spawnd__V1__Reader *message, Spawnd__V1__Grant *grant, enum spawnd_reader reader, uint64_t window)
+static void fill_reader(Spawnd__V1__Reader *message, enum spawnd_reader reader, uint64_t window)
 {
 	spawnd__v1__reader__init(message);
-	spawnd__v1__grant__init(grant);
 	message->none = reader == SPAWND_NO_OUTPUT;
 	if (!message->none)
 		message->policy = (Spawnd__V1__Reader__Policy)reader;
-	grant->bytes = window;
-	message->window = grant;
+	message->slot_window = window ? window : READER_WINDOW;
 }
 
 struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader, uint64_t window,
@@ -339,9 +377,8 @@ struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_s
 	Spawnd__V1__SpawnRequest request = SPAWND__V1__SPAWN_REQUEST__INIT;
 	Spawnd__V1__SpawnStart start = SPAWND__V1__SPAWN_START__INIT;
 	Spawnd__V1__Reader reader_message;
-	Spawnd__V1__Grant grant;
 
-	fill_reader(&reader_message, &grant, reader, window);
+	fill_reader(&reader_message, reader, window);
 	start.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
 	start.reader = &reader_message;
 	request.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_START;
@@ -372,9 +409,8 @@ struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref re
 	Spawnd__V1__ProcessRef process = ref_message(ref);
 	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = NULL, **list = NULL;
 	Spawnd__V1__Reader reader_message;
-	Spawnd__V1__Grant grant;
 
-	fill_reader(&reader_message, &grant, reader, window);
+	fill_reader(&reader_message, reader, window);
 	offset_messages(from, from_count, &offsets, &list);
 	start.process = &process;
 	start.reader = &reader_message;
@@ -407,14 +443,27 @@ struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref,
 	return open_stream(client, WAY_LOGS, "Logs", &request.base, NULL, 0, 0, handlers, context, error);
 }
 
+/* Reads on for nobody: what was held is given back, what comes is taken. */
+static void abandon(struct spawnd_process *process)
+{
+	process->abandoned = true;
+	process->handlers = (struct spawnd_handlers){0};
+	process->manual = false;
+	for (size_t i = 0; i < process->taken_count; i++) {
+		struct taken *taken = &process->taken[i];
+
+		taken->bytes += taken->held;
+		taken->held = 0;
+		grant_if_due(process, taken);
+	}
+}
+
 void spawnd_process_free(struct spawnd_process *process)
 {
 	if (!process)
 		return;
 	if (process->stream && process->way == WAY_SPAWN) {
-		process->abandoned = true;
-		process->handlers = (struct spawnd_handlers){0};
-		process->manual = false;
+		abandon(process);
 		return;
 	}
 	if (process->freed)
@@ -423,7 +472,7 @@ void spawnd_process_free(struct spawnd_process *process)
 		spawnd_process_cancel(process);
 		stream_forget(process->stream);
 	}
-	free(process);
+	destroy(process);
 }
 
 uint64_t spawnd_process_id(const struct spawnd_process *process)

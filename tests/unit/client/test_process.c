@@ -228,12 +228,40 @@ void test_what_a_manual_reader_holds_is_not_granted(void)
 	dispatch(&fake);
 	CU_ASSERT_EQUAL(seen.bytes, 1000);
 	CU_ASSERT_EQUAL(count_grants(&fake, &bytes, &messages), 0);
-	spawnd_process_taken(process, 100);
+	spawnd_process_taken(process, 1, 100);
 	CU_ASSERT_EQUAL(count_grants(&fake, &bytes, &messages), 0);
-	spawnd_process_taken(process, 900);
+	spawnd_process_taken(process, 1, 900);
 	CU_ASSERT_EQUAL(count_grants(&fake, &bytes, &messages), 1);
 	CU_ASSERT(bytes == 1000 && messages == 2);
 	spawnd_process_free(process);
+	fake_destroy(&fake);
+}
+
+/* Each slot has its window: what is held of one is not granted with what was taken of another. */
+void test_a_slot_that_is_held_does_not_hold_the_others(void)
+{
+	struct fake fake = fake_create();
+	struct seen seen;
+	uint32_t id;
+	struct spawnd_process *process = spawn(&fake, &seen, 1000, &id);
+	Spawnd__V1__SpawnRequest *request;
+	char block[1000] = {0};
+
+	spawnd_process_manual(process);
+	fake_output(&fake, id, 1, 0, block, 1000);
+	fake_output(&fake, id, 2, 1000, block, 300);
+	dispatch(&fake);
+	CU_ASSERT_PTR_NULL(fake_next(&fake));
+	spawnd_process_taken(process, 2, 300);
+	request = fake_control(fake_next(&fake));
+	CU_ASSERT_EQUAL_FATAL(request->control->control_case, SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT);
+	CU_ASSERT(request->control->grant->_slot_case && request->control->grant->slot == 2);
+	CU_ASSERT(request->control->grant->bytes == 300 && request->control->grant->messages == 2);
+	spawnd__v1__spawn_request__free_unpacked(request, NULL);
+	spawnd_process_free(process); /* reads on for nobody: slot 1 is given back */
+	request = fake_control(fake_next(&fake));
+	CU_ASSERT(request->control->grant->slot == 1 && request->control->grant->bytes == 1000);
+	spawnd__v1__spawn_request__free_unpacked(request, NULL);
 	fake_destroy(&fake);
 }
 

@@ -456,6 +456,40 @@ void test_a_direct_chunk_may_be_taken_before_it_is_moved(void)
 	fixture_close(&fixture);
 }
 
+void test_a_direct_slot_that_is_held_back_is_passed_over(void)
+{
+	struct fixture fixture = fixture_make();
+	struct sink sink;
+	struct chunk chunk;
+
+	fixture.direct = true;
+	fixture_open(&fixture);
+	fixture_slot(&fixture, 1);
+	fixture_slot(&fixture, 2);
+	sink_open(&sink, &fixture, READER_BLOCK, true);
+	output_start(fixture.child.output);
+	reader_limit(sink.reader, 1, 0);
+	feed(&fixture, 1, 50000);
+	for (unsigned i = 1; i <= 3; i++) {
+		feed_all(&fixture, 2, 1000);
+		turn_until(&fixture, sink.taken[2] == i * 1000);
+	}
+	CU_ASSERT_EQUAL(sink.taken[1], 0);
+	sink.auto_take = false;
+	reader_limit(sink.reader, 1, 600);
+	CU_ASSERT_EQUAL(reader_next(sink.reader, 100000, &chunk), READER_PIPE);
+	CU_ASSERT(chunk.slot == 1 && chunk.length == 600);
+	check_chunk(&sink, &chunk);
+	reader_take(sink.reader, &chunk);
+	sink.at[1] = sink.taken[1] = 600;
+	sink.auto_take = true;
+	reader_limit(sink.reader, 1, SIZE_MAX);
+	take_all(&sink);
+	turn_until(&fixture, sink.taken[1] == 50000);
+	reader_destroy(sink.reader);
+	fixture_close(&fixture);
+}
+
 void test_a_direct_slot_nobody_reads_becomes_kept(void)
 {
 	struct fixture fixture = fixture_make();

@@ -147,6 +147,72 @@ void test_a_chunk_is_not_consumed_until_it_is_taken(void)
 	fixture_close(&fixture);
 }
 
+/* One slot is held back: the others come as they would alone, and what was held comes in its order afterwards. */
+void test_a_slot_that_is_held_back_is_passed_over(void)
+{
+	struct fixture fixture = fixture_make();
+	struct sink sink;
+	struct chunk chunk;
+
+	fixture_open(&fixture);
+	fixture_slot(&fixture, 1);
+	fixture_slot(&fixture, 2);
+	sink_open(&sink, &fixture, READER_BLOCK, false);
+	output_start(fixture.child.output);
+	for (size_t i = 0; i < 6; i++) {
+		feed_all(&fixture, 1 + i % 2, 1000);
+		turn_until_read(&fixture, 1 + i % 2);
+	}
+	reader_limit(sink.reader, 1, 0);
+	take_all(&sink);
+	CU_ASSERT_STRING_EQUAL(sink.order, "2"); /* nothing stands between its pieces */
+	CU_ASSERT_EQUAL(sink.taken[2], 3000);
+	feed_all(&fixture, 2, 500);
+	turn_until_read(&fixture, 2);
+	take_all(&sink);
+	CU_ASSERT(sink.taken[1] == 0 && sink.taken[2] == 3500);
+	reader_limit(sink.reader, 1, 700);
+	CU_ASSERT_EQUAL(reader_next(sink.reader, 10000, &chunk), READER_DATA);
+	CU_ASSERT(chunk.slot == 1 && chunk.length == 700);
+	reader_limit(sink.reader, 1, 0);
+	hang_up(&fixture, 1);
+	hang_up(&fixture, 2);
+	turn_until(&fixture, fixture.all_ended);
+	CU_ASSERT_EQUAL(reader_next(sink.reader, 10000, &chunk), READER_NOTHING);
+	reader_limit(sink.reader, 1, SIZE_MAX);
+	take_all(&sink);
+	CU_ASSERT(sink.ended && sink.taken[1] == 3000);
+	reader_destroy(sink.reader);
+	fixture_close(&fixture);
+}
+
+void test_a_slot_behind_the_index_can_be_held_back(void)
+{
+	struct fixture fixture = fixture_make();
+	struct sink sink;
+
+	fixture_open(&fixture);
+	fixture_slot(&fixture, 1);
+	fixture_slot(&fixture, 2);
+	output_start(fixture.child.output);
+	for (uint32_t slot = 1; slot <= 2; slot++) {
+		feed_all(&fixture, slot, 12345);
+		turn_until_read(&fixture, slot);
+	}
+	sink_open(&sink, &fixture, READER_DROP, false);
+	reader_seek(sink.reader, 1, 0);
+	reader_seek(sink.reader, 2, 0);
+	sink.at[1] = sink.at[2] = 0;
+	reader_limit(sink.reader, 1, 0);
+	take_all(&sink);
+	CU_ASSERT(sink.at[1] == 0 && sink.at[2] == 12345);
+	reader_limit(sink.reader, 1, SIZE_MAX);
+	take_all(&sink);
+	CU_ASSERT_EQUAL(sink.at[1], 12345);
+	reader_destroy(sink.reader);
+	fixture_close(&fixture);
+}
+
 void test_slots_come_in_the_order_they_were_read(void)
 {
 	struct fixture fixture = fixture_make();

@@ -73,7 +73,7 @@ static int handle_hand_over(struct call *call, const ProtobufCMessage *request, 
 /* Announces ten bytes of a pipe that has five. */
 static bool send_short(struct call *call)
 {
-	call_send_bulk_pipe(call, "\x0a\x0a", 2, pipe_fds[0], 10);
+	call_send_bulk_pipe(call, "\x0a\x0a", 2, pipe_fds[0], 10, 10);
 	return false;
 }
 

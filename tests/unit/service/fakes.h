@@ -163,7 +163,12 @@ size_t call_credit(const struct call *call)
 	return call->messages ? call->bytes : 0;
 }
 
-void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t payload)
+bool call_has_messages(const struct call *call)
+{
+	return call->messages > 0;
+}
+
+void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t charged)
 {
 	uint8_t packed[65536];
 	size_t size = 0;
@@ -175,16 +180,16 @@ void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count
 	}
 	message = protobuf_c_message_unpack(call->method->reply, NULL, size, packed);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(message);
-	CU_ASSERT(payload <= call->bytes);
-	call->bytes -= payload;
+	CU_ASSERT(charged <= call->bytes);
+	call->bytes -= charged;
 	call_send(call, message, NULL, 0);
 	protobuf_c_message_free_unpacked(message, NULL);
 }
 
-void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload)
+void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t charged)
 {
 	fake_log(call, "pipe %zu\n", payload);
-	call->bytes -= payload;
+	call->bytes -= charged;
 }
 
 void call_want_send(struct call *call)
@@ -196,6 +201,12 @@ void call_window(struct call *call, uint64_t bytes, uint32_t messages)
 {
 	call->bytes = bytes;
 	call->messages = messages;
+}
+
+void call_window_messages(struct call *call, uint32_t messages)
+{
+	call->bytes = 0;
+	call->messages = messages ? messages : 64;
 }
 
 void call_grant(struct call *call, uint64_t bytes, uint32_t messages)
@@ -309,6 +320,7 @@ struct reader {
 	void *context;
 	bool reads[3];
 	uint64_t at[3];
+	size_t limit[3];
 };
 
 #define FAKE_TELL(child_, callback, ...)                                                                                                   \
@@ -591,6 +603,7 @@ struct reader *reader_create(struct child *child, enum reader_policy policy, con
 
 	*reader = (struct reader){.child = child, .policy = policy, .observer = observer, .context = context};
 	for (size_t slot = 1; slot < 3; slot++) {
+		reader->limit[slot] = SIZE_MAX;
 		reader->reads[slot] = slot_count == 0;
 		reader->at[slot] = strlen(child->output[slot]);
 	}
@@ -631,18 +644,26 @@ void reader_seek_time(struct reader *reader, int64_t since_ns)
 	reader_seek_retained(reader);
 }
 
-enum reader_result reader_next(struct reader *reader, size_t limit, struct chunk *chunk_out)
+void reader_limit(struct reader *reader, uint32_t slot, size_t limit)
+{
+	reader->limit[slot] = limit;
+}
+
+enum reader_result reader_next(struct reader *reader, size_t most, struct chunk *chunk_out)
 {
 	bool all_ended = true;
 
 	for (uint32_t slot = 1; slot < 3; slot++) {
 		struct child *child = reader->child;
 		uint64_t end = strlen(child->output[slot]);
+		size_t limit = reader->limit[slot] < most ? reader->limit[slot] : most;
 
 		if (!reader->reads[slot])
 			continue;
-		if (reader->at[slot] < end && limit == 0)
-			return READER_NOTHING;
+		if (reader->at[slot] < end && limit == 0) {
+			all_ended = false;
+			continue;
+		}
 		if (reader->at[slot] < child->retained[slot]) {
 			*chunk_out =
 				(struct chunk){.slot = slot, .offset = reader->at[slot], .gap = child->retained[slot] - reader->at[slot]};

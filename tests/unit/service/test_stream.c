@@ -47,11 +47,15 @@ static int say(struct call *call, Spawnd__V1__ProcessControl__ControlCase what, 
 	return fake_say(call, &request);
 }
 
+/* offset 0: none is said. */
 static int say_stdin(struct call *call, uint64_t offset, const char *text, size_t size, bool eof)
 {
 	Spawnd__V1__StdinData data = SPAWND__V1__STDIN_DATA__INIT;
 
-	data.offset = offset;
+	if (offset) {
+		data._offset_case = SPAWND__V1__STDIN_DATA___OFFSET_OFFSET;
+		data.offset = offset;
+	}
 	data.data = (ProtobufCBinaryData){.len = size, .data = (uint8_t *)text};
 	data.eof = eof;
 	return say(call, SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN, &data);
@@ -150,6 +154,97 @@ void test_the_end_is_seen_without_credit(void)
 	fake_closed(child);
 	fake_pump(&call);
 	CU_ASSERT_STRING_EQUAL(call.log, "spawned\noutput 1@0 abc\nexited\nclosed\nend\n");
+	fake_end_all(&fake);
+}
+
+static int say_grant_to(struct call *call, uint32_t slot, uint64_t bytes, unsigned messages)
+{
+	Spawnd__V1__Grant grant = SPAWND__V1__GRANT__INIT;
+
+	grant._slot_case = SPAWND__V1__GRANT___SLOT_SLOT;
+	grant.slot = slot;
+	grant.bytes = bytes;
+	grant.messages = messages;
+	return say(call, SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT, &grant);
+}
+
+void test_a_slot_without_credit_of_its_own_is_passed_over(void)
+{
+	Spawnd__V1__Reader reader = SPAWND__V1__READER__INIT;
+	struct child *child;
+	struct call call;
+
+	fake_begin(&fake);
+	reader.slot_window = 3;
+	child = spawn_with(&call, &reader, "");
+	fake_spawned(child);
+	fake_write(child, 1, "abcdef");
+	fake_pump(&call);
+	fake_write(child, 2, "xy");
+	fake_pump(&call);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\noutput 1@0 abc\noutput 2@0 xy\n");
+	fake_write(child, 2, "zzz");
+	fake_pump(&call);
+	CU_ASSERT_EQUAL(say_grant_to(&call, 2, 1, 1), 0);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\noutput 1@0 abc\noutput 2@0 xy\noutput 2@2 z\noutput 2@3 z\n");
+	call.log[0] = 0;
+	CU_ASSERT_EQUAL(say_grant(&call, 1, 1), 0); /* anybody's */
+	CU_ASSERT_STRING_EQUAL(call.log, "output 1@3 d\n");
+	CU_ASSERT_EQUAL(say_grant_to(&call, 2, 9, 1), 0);
+	fake_exited(child);
+	fake_closed(child);
+	fake_pump(&call);
+	CU_ASSERT_EQUAL(say_grant_to(&call, 1, 9, 1), 0);
+	CU_ASSERT_STRING_EQUAL(call.log, "output 1@3 d\noutput 2@4 z\nexited\noutput 1@4 ef\nclosed\nend\n");
+	fake_end_all(&fake);
+}
+
+void test_a_slot_may_get_credit_beside_that_of_the_stream(void)
+{
+	Spawnd__V1__Reader reader = SPAWND__V1__READER__INIT;
+	Spawnd__V1__Grant window = SPAWND__V1__GRANT__INIT;
+	struct child *child;
+	struct call call;
+
+	fake_begin(&fake);
+	window.bytes = 2;
+	window.messages = 10;
+	reader.window = &window;
+	child = spawn_with(&call, &reader, "");
+	fake_spawned(child);
+	CU_ASSERT_EQUAL(say_grant_to(&call, 1, 4, 0), 0);
+	fake_write(child, 1, "abcdefg");
+	fake_write(child, 2, "x");
+	fake_pump(&call);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\noutput 1@0 abcdef\n");
+	CU_ASSERT_EQUAL(call.bytes, 0);
+	CU_ASSERT(say_grant_to(&call, 7, 1, 0) < 0);
+	CU_ASSERT_STRING_EQUAL(call.err.field, "grant.slot");
+	fake_end_all(&fake);
+}
+
+void test_a_window_of_slots_contradicts_one_of_the_stream(void)
+{
+	Spawnd__V1__SpawnRequest request = SPAWND__V1__SPAWN_REQUEST__INIT;
+	Spawnd__V1__SpawnStart start = SPAWND__V1__SPAWN_START__INIT;
+	Spawnd__V1__Reader reader = SPAWND__V1__READER__INIT;
+	Spawnd__V1__Grant window = SPAWND__V1__GRANT__INIT;
+	struct call call;
+
+	fake_begin(&fake);
+	start.spec = spec_of("prog");
+	start.reader = &reader;
+	reader.window = &window;
+	reader.slot_window = window.bytes = 3;
+	request.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_START;
+	request.start = &start;
+	CU_ASSERT(fake_call(&fake, &call, "Spawn", &request) < 0);
+	CU_ASSERT_STRING_EQUAL(call.err.field, "reader.slot_window");
+	window.bytes = 0;
+	window._slot_case = SPAWND__V1__GRANT___SLOT_SLOT;
+	CU_ASSERT(fake_call(&fake, &call, "Spawn", &request) < 0);
+	CU_ASSERT_STRING_EQUAL(call.err.field, "reader.window.slot");
+	CU_ASSERT_EQUAL(fake.children.count, 0);
 	fake_end_all(&fake);
 }
 
