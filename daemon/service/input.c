@@ -39,7 +39,9 @@ struct input_slot {
 	struct input_slot *next; /* input::slots */
 	uint32_t slot;
 	bool eof;     /* asked for; done once waiting is empty */
+	bool ended;   /* done */
 	bool closed;  /* the child reads no more */
+	bool told;    /* that nothing more is taken */
 	bool writing; /* inside child_write */
 	struct buf waiting;
 	struct range ranges[RANGES_MAX]; /* not yet with the kernel, oldest first */
@@ -206,6 +208,21 @@ static void tell(struct input *input)
 		input->observer->on_idle(input->context);
 }
 
+/* Bytes that nobody will read. */
+static void lose(struct input *input, uint64_t bytes)
+{
+	input->done += bytes;
+	input->lost += bytes;
+}
+
+static void tell_closed(struct input *input, struct input_slot *slot)
+{
+	if (slot->told)
+		return;
+	slot->told = true;
+	input->observer->on_closed(input->context, slot->slot, feed_of(input->feeds, child_id(input->child), slot->slot)->kernel);
+}
+
 /* Throws away what waits and counts it: nobody will read it. */
 static void close_slot(struct input *input, struct input_slot *slot)
 {
@@ -221,9 +238,8 @@ static void close_slot(struct input *input, struct input_slot *slot)
 	feed->waiting -= slot->waiting.length;
 	buf_finish(&slot->waiting);
 	slot->waiting = (struct buf){0};
-	input->done += lost;
-	input->lost += lost;
-	input->observer->on_closed(input->context, slot->slot, feed->kernel);
+	lose(input, lost);
+	tell_closed(input, slot);
 }
 
 /* ---- writing ---- */
@@ -253,6 +269,7 @@ static void write_slot(struct input *input, struct input_slot *slot)
 	buf_trim(&slot->waiting, 0);
 	if (slot->eof && !slot->closed && slot->waiting.length == 0) {
 		slot->eof = false;
+		slot->ended = true;
 		child_close_stdin(input->child, slot->slot, NULL);
 	}
 	slot->writing = false;
@@ -273,8 +290,10 @@ static void put(struct input *input, struct input_slot *slot, const uint8_t *byt
 
 	input->received += size;
 	if (slot->closed) {
-		input->done += size;
-		input->lost += size;
+		lose(input, size);
+	} else if (size && (slot->eof || slot->ended)) {
+		lose(input, size);
+		tell_closed(input, slot);
 	} else {
 		if (size)
 			buf_append(&slot->waiting, bytes, size);
@@ -291,6 +310,13 @@ uint64_t input_taken(const struct input *input, uint32_t slot)
 	const struct feed *feed = find_feed(input->feeds, child_id(input->child), slot);
 
 	return feed ? feed->accepted : 0;
+}
+
+bool input_has_ended(const struct input *input, uint32_t number)
+{
+	const struct input_slot *slot = find_slot(input, number);
+
+	return slot && (slot->eof || slot->ended);
 }
 
 bool input_has_slot(const struct child *child, uint32_t number)

@@ -26,7 +26,10 @@ struct input_slot;
 struct input_observer {
 	/* `bytes` more may be sent by the client. */
 	void (*on_grant)(void *context, uint64_t bytes);
-	/* The child reads this slot no more: told once. `written`: bytes that the kernel took, of all writers. */
+	/*
+	 * What is sent to this slot is thrown away from now on, because the child reads it no more, or from what came after the
+	 * end of file: told once. `written`: bytes that the kernel took so far, of all writers.
+	 */
 	void (*on_closed)(void *context, uint32_t slot, uint64_t written);
 	/* Everything received is with the kernel, or thrown away, and every end of file has been given. May come often. NULL: nobody asks.
 	 */
@@ -53,6 +56,8 @@ void feeds_forget(struct feeds *feeds, const struct child *child); /* that is be
 /* Bytes of a slot that the child's queue took, of all writers: a client that resumes goes on there. */
 uint64_t input_taken(const struct input *input, uint32_t slot);
 
+/* Whether the client has sent the end of a slot. */
+bool input_has_ended(const struct input *input, uint32_t slot);
 /* Whether clients can write to this slot. */
 bool input_has_slot(const struct child *child, uint32_t slot);
 

@@ -63,11 +63,19 @@ static int grant(struct stream *stream, const Spawnd__V1__Grant *more, struct er
 	return done;
 }
 
+/* What follows the end of file is answered by StdinClosed, for which a Run has no message: there it is an error. */
+static int stdin_data(struct stream *stream, const Spawnd__V1__StdinData *data, struct err *err)
+{
+	if (stream->kind == STREAM_RUN && data->data.len && input_has_ended(&stream->input, data->slot))
+		return err_invalid(err, "stdin.data", "follows the end of the input");
+	return input_data(&stream->input, data, err);
+}
+
 static int control(struct stream *stream, const Spawnd__V1__ProcessControl *said, struct err *err)
 {
 	switch (said->control_case) {
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_STDIN:
-		return input_data(&stream->input, said->stdin, err);
+		return stdin_data(stream, said->stdin, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_GRANT:
 		return grant(stream, said->grant, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_SIGNAL:

@@ -72,6 +72,28 @@ def test_a_window_names_no_slot_and_output_slots_alone_have_credit(client):
     assert caught.value.detail.field == "grant.slot"
 
 
+def test_stdin_after_its_end_is_told_and_hurts_nobody(client):
+    client.hello()
+    stream = client.spawn("sh", "-c", "cat; exit 3", stdio=[stdio(0, ttrpc.PIPE)])
+    stream.write(b"all of it", eof=True)
+    stream.write(b"late")
+    stream.write(b"later")
+    output, names, closed = stream.collect()
+    assert output[1] == b"all of it" and closed.exit.code == 3 and names.count("stdin_closed") == 1
+
+
+def test_a_run_that_goes_on_after_its_input_fails(client):
+    client.hello()
+    run = client.stream("Processes", "Run", processes.RunReply)
+    spec = ttrpc.make_spec("sh", "-c", "cat; exec sleep 1000")
+    run.send(processes.RunRequest(start=processes.RunStart(spec=spec, input=b"whole")))
+    run.receive()
+    run.send(processes.RunRequest(control=processes.ProcessControl(stdin=processes.StdinData(data=b"more"))))
+    with pytest.raises(RpcError) as caught:
+        list(run)
+    assert caught.value.code == "INVALID_ARGUMENT" and caught.value.detail.field == "stdin.data"
+
+
 def test_a_drop_reader_lets_the_child_go_on_and_counts_the_gap(client):
     client.hello()
     dropping = processes.Reader(policy=READER_DROP, window=common.Grant(bytes=1000, messages=64))

@@ -222,7 +222,7 @@ struct spawnd_handlers {
 	void (*gap)(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, uint64_t size);
 	/* spawnd_process_write may take bytes again. */
 	void (*writable)(void *context, struct spawnd_process *process);
-	/* The child closed a slot it reads from; what is written to it is thrown away. */
+	/* What is written to this slot is thrown away: the child closed it, or it follows spawnd_process_close_stdin. Comes once. */
 	void (*stdin_closed)(void *context, struct spawnd_process *process, unsigned slot);
 	void (*exited)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);
 	void (*closed)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);

@@ -510,6 +510,35 @@ void test_offsets_of_stdin_skip_what_came_and_refuse_holes(void)
 	fake_end_all(&fake);
 }
 
+void test_stdin_after_its_end_is_thrown_away_and_told(void)
+{
+	struct child *child;
+	struct call call;
+
+	fake_begin(&fake);
+	child = spawn(&call);
+	fake_spawned(child);
+	child->input_room = 4;
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "012345", 6, true), 0);
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "", 0, true), 0);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\n");
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "late", 4, false), 0); /* while the end still waits */
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "later", 5, true), 0);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\nstdin_closed\n");
+	CU_ASSERT_FALSE(child->input_ended);
+	child->input_room = 100;
+	FAKE_TELL(child, on_stdin_room, child, 0, 4);
+	CU_ASSERT_TRUE(child->input_ended);
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "latest", 6, false), 0);
+	CU_ASSERT_STRING_EQUAL(child->input, "012345");
+	FAKE_TELL(child, on_stdin_closed, child, 0);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\nstdin_closed\n");
+	CU_ASSERT_FALSE(call.ended);
+	CU_ASSERT_STRING_EQUAL(child->acts, "");
+	fake_vanish(&call);
+	fake_end_all(&fake);
+}
+
 void test_a_closed_stdin_is_told_once_and_costs_nothing(void)
 {
 	static char large[600000];
