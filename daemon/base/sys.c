@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -42,6 +43,16 @@ ssize_t sys_writev(int fd, const struct iovec *iov, int count)
 ssize_t sys_pread(int fd, void *bytes, size_t size, off_t offset)
 {
 	return RETRY(pread(fd, bytes, size, offset));
+}
+
+ssize_t sys_pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+	return RETRY(pwrite(fd, bytes, size, offset));
+}
+
+ssize_t sys_sendfile(int to, int from, size_t size)
+{
+	return RETRY(sendfile(to, from, NULL, size));
 }
 
 ssize_t sys_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned flags)

@@ -29,6 +29,9 @@ ssize_t sys_sendmsg(int socket, const struct msghdr *message, int flags);
 ssize_t sys_recvmsg(int socket, struct msghdr *message, int flags);
 int sys_memfd(const char *name, unsigned flags); /* MFD_CLOEXEC is added */
 int sys_ftruncate(int fd, off_t size);
+ssize_t sys_pwrite(int fd, const void *bytes, size_t size, off_t offset);
+/* From the file offset of `from` on, which moves with it. */
+ssize_t sys_sendfile(int to, int from, size_t size);
 int sys_fallocate(int fd, int mode, off_t offset, off_t size);
 int sys_rename(const char *from, const char *to);
 int sys_mkdir(const char *path, mode_t mode);

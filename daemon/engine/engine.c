@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/ledger.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -38,16 +39,11 @@
 static void on_exited(void *context, uint32_t slot)
 {
 	struct engine *engine = context;
-	uint64_t owner;
 
 	if (slot >= JOURNAL_SLOTS || atomic_load(&slots_get(engine->slots, slot)->state) != JOURNAL_EXITED)
 		return; /* a doorbell that a rescan overtook */
-	owner = atomic_load(&slots_get(engine->slots, slot)->owner);
-	if (!slots_on_exit(engine->slots, slot)) {
+	if (!slots_on_exit(engine->slots, slot))
 		children_on_exit(engine->children, slot);
-		return;
-	}
-	recover_on_exit(engine->recover, slot, owner);
 }
 
 static void on_rescan(void *context)
@@ -230,36 +226,45 @@ static int claim_instance(struct engine *engine, const struct own_fds *own, stru
 	return 0;
 }
 
-/* Takes what the keeper has and claims the instance. */
-static int take_over(struct engine *engine, struct err *err)
+/* The ledger of an earlier engine, or a new one. 0, or negative with *err. */
+static int open_ledger(struct engine *engine, int fd, struct err *err)
 {
-	struct stored_list list;
+	_cleanup_fd_ int copy = -1;
+
+	engine->ledger = fd >= 0 ? ledger_open(fd, err) : ledger_create(&copy, err);
+	if (!engine->ledger)
+		return -EINVAL;
+	return copy >= 0 ? keeper_store_put(engine->keeper, STORE_LEDGER, 0, 0, &copy, 1, err) : 0;
+}
+
+/* Takes what the keeper has and claims the instance. The list is the caller's, in any case. */
+static int take_over(struct engine *engine, struct stored_list *list, struct err *err)
+{
 	struct own_fds own;
-	int done = keeper_welcome(engine->keeper, &list, err);
+	int done = keeper_welcome(engine->keeper, list, err);
 
 	if (done < 0)
 		return done;
-	recover_own_fds(&list, &own);
+	recover_own_fds(list, &own);
 	if (own.journal < 0)
 		err_set(err, STATUS_INTERNAL, "the keeper has no journal");
 	else
 		engine->slots = slots_create(own.journal, keeper_restarts(engine->keeper) == 0, err);
 	fd_close(&own.journal); /* it is mapped */
 	if (engine->slots) {
-		engine->recover = recover_create(engine->loop, engine->keeper, engine->slots, &list);
-		done = claim_instance(engine, &own, err);
-	} else {
-		done = -EINVAL;
-		fd_close(&own.lock);
-		fd_close(&own.socket);
+		done = open_ledger(engine, own.ledger, err);
+		return done < 0 ? done : claim_instance(engine, &own, err);
 	}
-	stored_list_finish(&list);
-	return done;
+	fd_close(&own.ledger);
+	fd_close(&own.lock);
+	fd_close(&own.socket);
+	return -EINVAL;
 }
 
 /* Everything that stands on the journal and the socket. */
-static int build(struct engine *engine, struct err *err)
+static int build(struct engine *engine, struct stored_list *list, struct err *err)
 {
+	struct recovery recovery = {.keeper = engine->keeper, .slots = engine->slots, .ledger = engine->ledger, .list = list};
 	struct control_config control = {
 		.loop = engine->loop,
 		.socket = engine->socket_fd,
@@ -280,7 +285,10 @@ static int build(struct engine *engine, struct err *err)
 	engine->children = children_create(&engine->process_host, err);
 	if (!engine->children)
 		return -EINVAL;
-	service.children = engine->children;
+	recovery.children = service.children = engine->children;
+	recover_children(&recovery);
+	service.ledger = engine->ledger;
+	service.event_seq = slots_event_seq(engine->slots);
 	engine->service = service_create(&service);
 	control.methods = service_methods(engine->service);
 	engine->autoexit = autoexit_create(engine->loop, &autoexit_host, engine);
@@ -293,6 +301,7 @@ static int build(struct engine *engine, struct err *err)
 static void serve(struct engine *engine)
 {
 	keeper_start(engine->keeper);
+	children_resume(engine->children);
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
 	on_rescan(engine); /* what ended while no engine was there */
 	keeper_ready(engine->keeper);
@@ -330,7 +339,7 @@ static void tear_down(struct engine *engine)
 	launch_destroy(engine->launch);
 	autoexit_destroy(engine->autoexit);
 	shutdown_destroy(engine->shutdown);
-	recover_destroy(engine->recover);
+	ledger_close(engine->ledger);
 	slots_destroy(engine->slots);
 	degraded_finish(&engine->degraded);
 	fd_close(&engine->socket_fd);
@@ -351,12 +360,18 @@ static int give_up(struct engine *engine, const struct err *err, int status)
 /* The whole life, with the link and the loop there. */
 static int live(struct engine *engine)
 {
+	struct stored_list list = {0};
 	struct err err = {0};
+	int done;
 
 	if (options_read(&engine->options, engine->argc, engine->argv, &err) < 0)
 		return give_up(engine, &err, EXIT_USAGE);
 	log_set_level(engine->options.log_level);
-	if (take_over(engine, &err) < 0 || build(engine, &err) < 0)
+	done = take_over(engine, &list, &err);
+	if (done == 0)
+		done = build(engine, &list, &err);
+	stored_list_finish(&list);
+	if (done < 0)
 		return give_up(engine, &err, EXIT_FAILURE);
 	serve(engine);
 	if (engine->exit_status != EXIT_KEEPER_LOST) {

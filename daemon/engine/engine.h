@@ -18,7 +18,7 @@ struct control;
 struct keeper;
 struct launch;
 struct loop;
-struct recover;
+struct ledger;
 struct service;
 struct service_host;
 struct shutdown;
@@ -37,7 +37,7 @@ struct engine {
 	struct keeper *keeper;
 	struct slots *slots;
 	struct launch *launch;
-	struct recover *recover;
+	struct ledger *ledger;
 	struct process_host process_host;
 	struct children *children;
 	struct service *service;

@@ -15,7 +15,6 @@
 #include "engine/keeper.h"
 #include "engine/launch.h"
 #include "engine/plan.h"
-#include "engine/recover.h"
 #include "engine/shutdown.h"
 #include "engine/slots.h"
 #include "process/child.h"
@@ -120,6 +119,7 @@ void engine_fill_process_host(struct engine *engine)
 {
 	engine->process_host = (struct process_host){
 		.loop = engine->loop,
+		.ledger = engine->ledger,
 		.context = engine,
 		.next_id = host_next_id,
 		.slot_take = host_slot_take,
@@ -154,16 +154,10 @@ static uint64_t read_rss(pid_t pid)
 /* The sentences of degraded, those that change last. */
 static size_t list_degraded(struct engine *engine, const char **items)
 {
-	static char unmanaged[96];
 	size_t count = 0;
 
 	for (; count < engine->degraded.count; count++)
 		items[count] = engine->degraded.items[count];
-	if (recover_unmanaged(engine->recover)) {
-		snprintf(unmanaged, sizeof(unmanaged), "%zu processes of an earlier engine are not managed",
-			recover_unmanaged(engine->recover));
-		items[count++] = unmanaged;
-	}
 	return count;
 }
 

@@ -1,32 +1,17 @@
-/*
- * Recovery. A slot in state INTENT without a pid may still be cloned by a launcher of the dead engine that has the plan in
- * its socket, so it is looked at again later.
- */
+/* See recover.h. Records, slots and descriptors name each other by the id of the process; what has no partner goes. */
 #include "engine/recover.h"
 
+#include <stdlib.h>
+
+#include "base/ledger.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/mem.h"
-
-#define LATE_CLONE_US 10000000
-
-struct recover {
-	struct keeper *keeper;
-	struct slots *slots;
-	struct loop_timer *late;
-	size_t unmanaged;
-	uint8_t lost[JOURNAL_SLOTS]; /* enum lost: slots of an earlier engine */
-};
-
-enum lost {
-	LOST_NOT = 0,
-	LOST_UNSURE,  /* may still be cloned */
-	LOST_RUNNING, /* is freed by its exit */
-};
+#include "process/child.h"
+#include "process/record.h"
 
 void recover_own_fds(struct stored_list *list, struct own_fds *out)
 {
-	*out = (struct own_fds){.journal = -1, .socket = -1, .lock = -1};
+	*out = (struct own_fds){.journal = -1, .socket = -1, .lock = -1, .ledger = -1};
 	for (size_t i = 0; i < list->count; i++) {
 		struct stored *stored = &list->items[i];
 		int *place = NULL;
@@ -39,101 +24,223 @@ void recover_own_fds(struct stored_list *list, struct own_fds *out)
 			place = &out->socket;
 		else if (stored->kind == STORE_LOCK)
 			place = &out->lock;
+		else if (stored->kind == STORE_LEDGER)
+			place = &out->ledger;
 		if (place && *place < 0)
 			*place = fd_steal(&stored->fd);
 	}
 }
 
-/* Frees a slot of an earlier engine, now or at its exit, its descriptors with it. */
-static void let_go(struct recover *recover, uint32_t slot)
-{
-	uint64_t owner = atomic_load(&slots_get(recover->slots, slot)->owner);
-	int32_t pid = slots_pid(recover->slots, slot);
+/* A list of pointers that grows. */
+struct pointers {
+	void **items;
+	size_t count, room;
+};
 
-	if (slots_release(recover->slots, slot, owner)) {
-		recover->lost[slot] = LOST_NOT;
-		keeper_store_drop(recover->keeper, STORE_ANY, owner, 0);
-		return;
+static void add_pointer(struct pointers *pointers, void *item)
+{
+	if (pointers->count == pointers->room) {
+		pointers->room = pointers->room ? 2 * pointers->room : 64;
+		pointers->items = mem_realloc(pointers->items, pointers->room * sizeof(void *));
 	}
-	recover->lost[slot] = LOST_RUNNING;
-	recover->unmanaged++;
-	log_(LOG_WARNING, "process %llu: pid %d runs on from an earlier engine and is not managed", (unsigned long long)owner, (int)pid);
+	pointers->items[pointers->count++] = item;
 }
 
-static void on_late(void *arg)
+static int compare_records(const void *left, const void *right)
 {
-	struct recover *recover = arg;
+	uint64_t a = ledger_owner(*(void *const *)left), b = ledger_owner(*(void *const *)right);
 
-	for (uint32_t slot = 0; slot < JOURNAL_SLOTS; slot++)
-		if (recover->lost[slot] == LOST_UNSURE)
-			let_go(recover, slot);
+	return (a > b) - (a < b);
 }
 
-static int compare_owners(const void *left, const void *right)
+static int compare_stored(const void *left, const void *right)
 {
-	const uint64_t *a = left, *b = right;
+	uint64_t a = ((const struct stored *)left)->owner, b = ((const struct stored *)right)->owner;
 
-	return (*a > *b) - (*a < *b);
+	return (a > b) - (a < b);
 }
 
-/* Descriptors of owners that have no slot are nobody's. */
-static void drop_orphans(struct recover *recover, const struct stored_list *list)
+static void sort_records(struct pointers *pointers)
 {
-	_cleanup_free_ uint64_t *owners = mem_alloc((slots_used(recover->slots) + 1) * sizeof(*owners));
-	size_t count = 0;
-
-	owners[count++] = 0; /* the daemon's own */
-	for (uint32_t slot = 0; slot < JOURNAL_SLOTS; slot++)
-		if (recover->lost[slot])
-			owners[count++] = atomic_load(&slots_get(recover->slots, slot)->owner);
-	qsort(owners, count, sizeof(*owners), compare_owners);
-	for (size_t i = 0; i < list->count; i++)
-		if (!bsearch(&list->items[i].owner, owners, count, sizeof(*owners), compare_owners))
-			keeper_store_drop(recover->keeper, STORE_ANY, list->items[i].owner, 0);
+	if (pointers->count)
+		qsort(pointers->items, pointers->count, sizeof(void *), compare_records);
 }
 
-struct recover *recover_create(struct loop *loop, struct keeper *keeper, struct slots *slots, const struct stored_list *list)
-{
-	struct recover *recover = mem_alloc(sizeof(*recover));
-	bool waiting = false;
+/* Everything the ledger has, by kind and in order of owners. */
+struct found {
+	struct pointers processes, outputs, specs;
+	struct spec **compiled; /* of each of specs; NULL: it could not be */
+};
 
-	recover->keeper = keeper;
-	recover->slots = slots;
-	recover->late = loop_timer_create(loop, on_late, recover);
+static void find_records(struct ledger *ledger, struct found *found)
+{
+	*found = (struct found){0};
+	for (void *record = ledger_next(ledger, NULL); record; record = ledger_next(ledger, record)) {
+		if (ledger_kind(record) == RECORD_PROCESS)
+			add_pointer(&found->processes, record);
+		else if (ledger_kind(record) == RECORD_OUTPUT)
+			add_pointer(&found->outputs, record);
+		else if (ledger_kind(record) == RECORD_SPEC)
+			add_pointer(&found->specs, record);
+	}
+	sort_records(&found->processes);
+	sort_records(&found->specs);
+}
+
+static void compile_specs(struct ledger *ledger, struct found *found)
+{
+	struct err err;
+
+	found->compiled = mem_alloc((found->specs.count + 1) * sizeof(struct spec *));
+	for (size_t i = 0; i < found->specs.count; i++) {
+		if (record_read_spec(ledger, found->specs.items[i], &found->compiled[i], &err) == 0)
+			continue;
+		found->compiled[i] = NULL;
+		log_(LOG_ERROR, "the spec of a process cannot be understood: %s", err.message);
+	}
+}
+
+static struct spec *find_spec(const struct found *found, uint64_t number)
+{
+	for (size_t low = 0, high = found->specs.count; low < high;) {
+		size_t middle = low + (high - low) / 2;
+		uint64_t owner = ledger_owner(found->specs.items[middle]);
+
+		if (owner == number)
+			return found->compiled[middle];
+		if (owner < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* The first descriptor of an owner in the sorted list; count_out: how many it has. */
+static struct stored *find_stored(const struct stored_list *list, uint64_t owner, size_t *count_out)
+{
+	size_t low = 0, high = list->count, end;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (list->items[middle].owner < owner)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (end = low; end < list->count && list->items[end].owner == owner; end++)
+		;
+	*count_out = end - low;
+	return &list->items[low];
+}
+
+/* Makes one child of its record, with what is in the store for it. */
+static void make_child(const struct recovery *recovery, struct record *record, struct spec *spec)
+{
+	uint64_t id = ledger_owner(record);
+	size_t count;
+	struct stored *stored = find_stored(recovery->list, id, &count);
+	_cleanup_free_ struct recovered_fd *fds = mem_alloc((count + 1) * sizeof(*fds));
+	struct recovered recovered = {
+		.record = record,
+		.spec = spec,
+		.pid = slots_pid(recovery->slots, record->journal_slot),
+		.fds = fds,
+		.fd_count = count,
+	};
+
+	for (size_t i = 0; i < count; i++)
+		fds[i] = (struct recovered_fd){.kind = stored[i].kind, .index = stored[i].index, .fd = fd_steal(&stored[i].fd)};
+	child_recover(recovery->children, &recovered);
+	for (size_t i = 0; i < count; i++)
+		fd_close(&fds[i].fd);
+}
+
+/* Whether a process was cloned for this record. */
+static bool was_launched(const struct recovery *recovery, const struct record *record)
+{
+	uint32_t slot = record->journal_slot;
+
+	return slot < JOURNAL_SLOTS && atomic_load(&slots_get(recovery->slots, slot)->owner) == ledger_owner(record) &&
+	       slots_pid(recovery->slots, slot) != 0;
+}
+
+/* Nothing came of it, and nobody was told otherwise. */
+static void forget(const struct recovery *recovery, struct record *record)
+{
+	uint64_t id = ledger_owner(record);
+	uint32_t slot = record->journal_slot;
+
+	ledger_free(recovery->ledger, record);
+	slots_release(recovery->slots, slot, id);
+	keeper_store_drop(recovery->keeper, STORE_ANY, id, 0);
+}
+
+/* Slots and descriptors of ids that are nobody's. */
+static void drop_orphans(const struct recovery *recovery)
+{
+	const struct slots *slots = recovery->slots;
+
 	for (uint32_t slot = slots_next_used(slots, 0); slot < JOURNAL_SLOTS; slot = slots_next_used(slots, slot + 1)) {
-		if (atomic_load(&slots_get(slots, slot)->state) == JOURNAL_INTENT && slots_pid(slots, slot) == 0) {
-			recover->lost[slot] = LOST_UNSURE;
-			waiting = true;
+		uint64_t owner = atomic_load(&slots_get(recovery->slots, slot)->owner);
+
+		if (!children_find(recovery->children, owner))
+			slots_release(recovery->slots, slot, owner);
+	}
+	for (size_t i = 0; i < recovery->list->count; i++) {
+		uint64_t owner = recovery->list->items[i].owner;
+
+		if (owner && !children_find(recovery->children, owner))
+			keeper_store_drop(recovery->keeper, STORE_ANY, owner, 0);
+	}
+}
+
+/* What was kept of the output of processes that are gone. */
+static void drop_outputs(const struct recovery *recovery, void **outputs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (outputs[i] && !children_find(recovery->children, ledger_owner(outputs[i])))
+			ledger_free(recovery->ledger, outputs[i]);
+}
+
+size_t recover_children(const struct recovery *recovery)
+{
+	struct found found;
+	size_t count = 0;
+	_cleanup_free_ void **outputs = NULL;
+
+	find_records(recovery->ledger, &found);
+	compile_specs(recovery->ledger, &found);
+	if (recovery->list->count)
+		qsort(recovery->list->items, recovery->list->count, sizeof(*recovery->list->items), compare_stored);
+	outputs = mem_alloc((found.outputs.count + 1) * sizeof(void *));
+	if (found.outputs.count)
+		memcpy(outputs, found.outputs.items, found.outputs.count * sizeof(void *));
+	children_recover_outputs(recovery->children, found.outputs.items, found.outputs.count);
+	for (size_t i = 0; i < found.processes.count; i++) {
+		struct record *record = found.processes.items[i];
+		struct spec *spec = find_spec(&found, record->spec);
+
+		if (spec && was_launched(recovery, record)) {
+			make_child(recovery, record, spec);
+			count++;
 		} else {
-			let_go(recover, slot);
+			forget(recovery, record);
 		}
 	}
-	drop_orphans(recover, list);
-	if (waiting)
-		loop_timer_set(recover->late, LATE_CLONE_US);
-	return recover;
-}
-
-void recover_destroy(struct recover *recover)
-{
-	if (!recover)
-		return;
-	loop_timer_destroy(recover->late);
-	free(recover);
-}
-
-bool recover_on_exit(struct recover *recover, uint32_t slot, uint64_t owner)
-{
-	if (recover->lost[slot] != LOST_RUNNING)
-		return false;
-	recover->lost[slot] = LOST_NOT;
-	recover->unmanaged--;
-	keeper_store_drop(recover->keeper, STORE_ANY, owner, 0);
-	log_(LOG_INFO, "process %llu: of an earlier engine, has ended", (unsigned long long)owner);
-	return true;
-}
-
-size_t recover_unmanaged(const struct recover *recover)
-{
-	return recover->unmanaged;
+	drop_orphans(recovery);
+	drop_outputs(recovery, outputs, found.outputs.count);
+	for (size_t i = 0; i < found.specs.count; i++) {
+		if (found.compiled[i])
+			spec_unref(found.compiled[i]);
+		else
+			ledger_free(recovery->ledger, found.specs.items[i]);
+	}
+	free(found.compiled);
+	free(found.processes.items);
+	free(found.specs.items);
+	if (count)
+		log_(LOG_INFO, "took up %zu processes again", count);
+	return count;
 }

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "engine/control.h"
 #include "engine/engine.h"
-#include "engine/recover.h"
 #include "process/child.h"
 
 #define LINGER_MS 2000u /* clients have so long to read what is theirs */
@@ -93,9 +92,6 @@ static void on_begin(void *arg)
 	}
 	shutdown->stopping = true;
 	control_stop(shutdown->engine->control);
-	if (recover_unmanaged(shutdown->engine->recover))
-		log_(LOG_WARNING, "shutdown: %zu processes of an earlier engine are left running",
-			recover_unmanaged(shutdown->engine->recover));
 	loop_timer_set(shutdown->drain, DRAIN_LOOK_MS * 1000);
 	children_shutdown(shutdown->engine->children, shutdown->keep, on_children_gone, shutdown);
 }

@@ -65,6 +65,11 @@ void slots_destroy(struct slots *slots)
 	free(slots);
 }
 
+_Atomic uint64_t *slots_event_seq(struct slots *slots)
+{
+	return &slots->journal->event_seq;
+}
+
 uint64_t slots_next_id(struct slots *slots)
 {
 	return atomic_fetch_add(&slots->journal->next_id, 1);

@@ -36,5 +36,7 @@ bool slots_on_exit(struct slots *slots, uint32_t slot);
 /* The first slot in use at or after `from`; JOURNAL_SLOTS when there is none. */
 uint32_t slots_next_used(const struct slots *slots, uint32_t from);
 size_t slots_used(const struct slots *slots);
+/* Number of the last event that was ever told. */
+_Atomic uint64_t *slots_event_seq(struct slots *slots);
 /* One more plan was given to a launcher. */
 void slots_count_spawn(struct slots *slots);

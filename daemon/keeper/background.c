@@ -1,24 +1,20 @@
 /*
  * Going to the background, and telling whoever waits that the daemon is ready: the process that was started (it stays in
- * front until then, copies what is logged meanwhile, and ends with the daemon's status), and a service manager (sd_notify).
+ * front until then, copies what is logged meanwhile, and ends with the daemon's status), and a service manager.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
-
-static struct sockaddr_un manager;
-static socklen_t manager_size; /* 0: there is none */
 
 /* Stays in front: shows the log until the status comes. Never returns. */
 static _Noreturn void wait_in_front(int status_fd, int log_fd)
@@ -76,7 +72,7 @@ void background_ready(struct keeper *keeper, bool is_ready)
 	unsigned char status = is_ready ? 0 : (unsigned char)keeper->exit_status;
 
 	if (is_ready)
-		notify_service_manager("READY=1");
+		notify_tell("READY=1");
 	keeper->ready |= is_ready;
 	if (keeper->status_fd < 0)
 		return;
@@ -85,30 +81,4 @@ void background_ready(struct keeper *keeper, bool is_ready)
 		log_(LOG_INFO, "whoever started the daemon did not wait for it");
 	fd_close(&keeper->status_fd);
 	silence(STDERR_FILENO, STDERR_FILENO);
-}
-
-void take_service_manager(void)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	size_t length = path ? strlen(path) : 0;
-
-	if (length > 1 && length < sizeof(manager.sun_path)) {
-		memcpy(manager.sun_path, path, length);
-		if (path[0] == '@')
-			manager.sun_path[0] = 0;
-		manager.sun_family = AF_UNIX;
-		manager_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-	}
-	unsetenv("NOTIFY_SOCKET");
-}
-
-void notify_service_manager(const char *state)
-{
-	_cleanup_fd_ int fd = -1;
-
-	if (!manager_size)
-		return;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&manager, manager_size) < 0)
-		log_(LOG_WARNING, "NOTIFY_SOCKET: %s", strerror(errno));
 }

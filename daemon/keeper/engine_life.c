@@ -11,12 +11,14 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/notify.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
 
 #define BUDGET 20
 #define WINDOW_NS (300 * INT64_C(1000000000))
 #define DELAY_FIRST_US 100000
+#define LAUNCHERS_GONE_US 200
 #define DELAY_MAX_US 10000000
 #define DELAY_SPENT_US 60000000
 #define DOORBELLS_QUEUED_MAX 1024
@@ -144,8 +146,14 @@ void engine_start(void *arg)
 {
 	struct keeper *keeper = arg;
 	int pair[2];
-	int pid = sys_socketpair(SOCK_SEQPACKET, pair);
+	int pid;
 
+	/* what a launcher of the dead engine still clones, the new one must know of from the start */
+	if (orders_kill_launchers(keeper)) {
+		loop_timer_set(keeper->restart, LAUNCHERS_GONE_US);
+		return;
+	}
+	pid = sys_socketpair(SOCK_SEQPACKET, pair);
 	if (pid == 0) {
 		pid = start_program("spawnd-engine", keeper->engine_argv, &pair[1], 1);
 		fd_close(&pair[1]);
@@ -203,7 +211,7 @@ void engine_terminate(void *arg)
 	struct keeper *keeper = arg;
 	int64_t now = clock_boot_ns();
 
-	notify_service_manager("STOPPING=1");
+	notify_tell("STOPPING=1");
 	if (!keeper->engine) {
 		loop_stop(keeper->loop);
 	} else if (!keeper->terminated_ns) {

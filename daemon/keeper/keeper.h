@@ -61,6 +61,7 @@ void reap_all(void *keeper);
 /* orders.c: takes at most `most` orders. 0, or -EPIPE when the engine hung up. */
 int orders_receive(struct keeper *keeper, unsigned most);
 void orders_kill_engine(struct keeper *keeper);
+bool orders_kill_launchers(struct keeper *keeper); /* whether there still are any */
 /*
  * Signals the process of a slot, or its group, while its owner is this one and its exit record is not there: so never a pid
  * that was reaped. 0 or -errno.
@@ -84,6 +85,3 @@ void start_reset_signals(void);
 /* background.c */
 void background_enter(struct keeper *keeper);
 void background_ready(struct keeper *keeper, bool is_ready);
-/* Remembers NOTIFY_SOCKET and takes it out of the environment: no program of ours speaks for us. */
-void take_service_manager(void);
-void notify_service_manager(const char *state);

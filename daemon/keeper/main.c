@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/notify.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
 
@@ -132,7 +133,7 @@ int main(int argc, char **argv)
 		background_enter(&keeper);
 	else if (!isatty(STDIN_FILENO))
 		setsid(); /* in a terminal ^C must still reach us */
-	take_service_manager();
+	notify_take();
 	getrlimit(RLIMIT_NOFILE, &keeper.nofile);
 	fd_raise_limit();
 	protect_from_oom(&keeper);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
 
@@ -36,6 +37,16 @@ void orders_kill_engine(struct keeper *keeper)
 {
 	if (keeper->engine)
 		sys_kill(keeper->engine, SIGKILL);
+}
+
+bool orders_kill_launchers(struct keeper *keeper)
+{
+	unsigned alive = 0;
+
+	for (struct keeper_launcher *at = keeper->launchers; at < keeper->launchers + KEEPER_LAUNCHERS; at++)
+		if (at->pid && ++alive)
+			sys_kill(at->pid, SIGKILL);
+	return alive > 0;
 }
 
 /* A new launcher on a socket pair; the engine gets the other end. */
@@ -98,7 +109,7 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 	case spawnd_runtime_v1_KeeperOrder_shut_down_tag:
 		keeper->ending = true;
 		keeper->exit_status = order->order.shut_down.exit_status;
-		notify_service_manager("STOPPING=1");
+		notify_tell("STOPPING=1");
 		loop_timer_set(keeper->patience, PATIENCE_US);
 		break;
 	default:

@@ -69,7 +69,8 @@ struct journal {
 	uint32_t slot_size;
 	_Atomic uint64_t next_id; /* ids are never reused while the keeper lives */
 	_Atomic uint64_t spawned;
-	uint64_t reserved[12];
+	_Atomic uint64_t event_seq; /* of the last event */
+	uint64_t reserved[11];
 	_Atomic int32_t pids[JOURNAL_SLOTS]; /* 0: never cloned */
 	struct journal_slot slot[JOURNAL_SLOTS];
 };

@@ -25,7 +25,8 @@ enum store_kind {
 	STORE_STDIO = 4,   /* our end of a child's slot; index = slot */
 	STORE_RING = 5,    /* memfd of an output log; index = slot */
 	STORE_PIPE = 6,    /* kept pipe of a direct slot: index = 2 * slot (read end), 2 * slot + 1 (write end) */
-	STORE_SPEC = 7,    /* owner 0: the store of specs */
+	STORE_LEDGER = 7,  /* owner 0: records of objects, base/ledger.h */
+	STORE_STDIN = 8,   /* memfd of what a child has still to read; index = slot */
 };
 
 struct link_record; /* one queued record */

@@ -19,6 +19,7 @@
 #include "process/plan.h"
 
 static int launch(struct child *child, struct err *err);
+static void explain(const struct child *child, enum launch_stage stage, int error, int detail, struct err *err);
 
 /* ---- states ---- */
 
@@ -68,8 +69,12 @@ static void close_child(struct child *child)
 	for (size_t i = 0; child->gave_up && output_total(child->output, i, &total); i++)
 		child->drain_timed_out = child->drain_timed_out || !total.complete;
 	log_(LOG_DEBUG, "process %llu: closed%s", (unsigned long long)child->id, child->drain_timed_out ? ", a pipe was still held" : "");
+	if (child->drain_timed_out)
+		record_flag(child->record, RECORD_DRAIN_TIMED_OUT);
 	child_pin(child);
-	CHILD_TELL(child, on_closed);
+	if (!record_has(child->record, RECORD_CLOSED))
+		CHILD_TELL(child, on_closed);
+	record_flag(child->record, RECORD_CLOSED);
 	if (child->shutdown_waits) {
 		child->shutdown_waits = false;
 		children_shutdown_step(children);
@@ -119,7 +124,7 @@ static void on_gap(void *context, uint32_t slot, uint64_t offset, uint64_t bytes
 	CHILD_TELL(child, on_gap, slot, offset, bytes);
 }
 
-static const struct output_observer output_observer = {
+const struct output_observer child_output_observer = {
 	.on_end = on_slot_end,
 	.on_all_ended = on_all_ended,
 	.on_capture_kill = on_capture_kill,
@@ -162,11 +167,37 @@ static void on_timer(void *arg)
 			"timeout", NULL, NULL);
 }
 
-static void set_timer(struct child *child, uint64_t ms)
+void child_set_timer(struct child *child, uint64_t ms)
 {
 	if (!child->timer)
 		child->timer = loop_timer_create(child->children->host->loop, on_timer, child);
 	loop_timer_set(child->timer, ms * 1000);
+}
+
+/* Waits for what is still to come, until drain_timeout_ms after the exit. */
+static void drain(struct child *child)
+{
+	uint64_t limit_ms = child->spec->message->drain_timeout_ms;
+	int64_t passed_ms = child->recovered ? (clock_real_ns() - child->end->at_ns) / 1000000 : 0;
+
+	if (child->output_done)
+		return;
+	if (limit_ms == 0)
+		give_up_output(child);
+	else
+		child_set_timer(child, passed_ms <= 0 ? limit_ms : (uint64_t)passed_ms < limit_ms ? limit_ms - (uint64_t)passed_ms : 1);
+}
+
+/* An engine before this one had it launched, and it failed on its way to exec. */
+static void find_late_failure(struct child *child, const struct journal_slot *slot)
+{
+	struct err err = {0};
+
+	if (!child->recovered || slot->launch_stage == LAUNCH_OK)
+		return;
+	explain(child, (enum launch_stage)slot->launch_stage, slot->launch_error, slot->launch_detail, &err);
+	child->failure = mem_dup(&err, sizeof(err));
+	child->reason = CHILD_REASON_SPAWN_FAILED;
 }
 
 /* It has ended: the record is in its slot. */
@@ -184,6 +215,7 @@ static void on_exit_record(struct child *child)
 		.usage = slot->exit_usage,
 		.known = slot->exit_code == CLD_EXITED || slot->exit_code == CLD_KILLED || slot->exit_code == CLD_DUMPED,
 	};
+	find_late_failure(child, slot);
 	find_reason(child);
 	child_set_state(child, CHILD_EXITED);
 	children->running--;
@@ -194,12 +226,11 @@ static void on_exit_record(struct child *child)
 		loop_timer_cancel(child->timer);
 	child_pin(child);
 	inputs_close(child);
-	CHILD_TELL(child, on_exited);
+	if (!record_has(child->record, RECORD_EXIT_TOLD))
+		CHILD_TELL(child, on_exited);
+	record_flag(child->record, RECORD_EXIT_TOLD);
 	kills_on_exit(child);
-	if (!child->output_done && child->spec->message->drain_timeout_ms == 0)
-		give_up_output(child);
-	else if (!child->output_done)
-		set_timer(child, child->spec->message->drain_timeout_ms);
+	drain(child);
 	close_if_done(child);
 	child_unpin(child);
 }
@@ -236,7 +267,7 @@ static void on_running(struct child *child, pid_t pid)
 	child_set_state(child, CHILD_RUNNING);
 	if (timeout_ms) {
 		slot->deadline_boot_ns = clock_boot_ns() + (int64_t)timeout_ms * 1000000;
-		set_timer(child, timeout_ms);
+		child_set_timer(child, timeout_ms);
 	}
 	child_pin(child);
 	CHILD_TELL(child, on_spawned);
@@ -340,7 +371,7 @@ static int launch_again(struct child *child, struct err *err)
 	log_(LOG_WARNING, "process %llu: cannot be put into its cgroup, its tree will be swept", (unsigned long long)child->id);
 	children->by_slot[child->journal_slot] = NULL;
 	host->slot_release(host->context, child->journal_slot, child->id);
-	child->journal_slot = slot;
+	child->journal_slot = child->record->journal_slot = slot;
 	children->by_slot[slot] = child;
 	child->exit_waits = false;
 	child->retried = true;
@@ -436,7 +467,7 @@ static int store_ends(struct child *child, struct err *err)
 	return done;
 }
 
-static const struct slot_spec *find_slot(const struct spec *spec, uint32_t slot)
+const struct slot_spec *child_find_slot(const struct spec *spec, uint32_t slot)
 {
 	for (size_t i = 0; i < spec->slot_count; i++)
 		if (spec->slots[i].slot == slot)
@@ -450,18 +481,21 @@ static void create_streams(struct child *child)
 	struct children *children = child->children;
 	const Spawnd__V1__ProcessSpec *message = child->spec->message;
 
-	child->output = output_create(children->host, &children->stats, child->id, child->logfile, &output_observer, child);
+	child->output = output_create(children->host, &children->stats, child->id, child->logfile, &child_output_observer, child);
 	if (is_handed_over(child))
 		return;
 	for (size_t i = 0; i < child->stdio.our_count; i++) {
 		struct stdio_end *end = &child->stdio.ours[i];
-		const struct slot_spec *slot = find_slot(child->spec, end->slot);
+		const struct slot_spec *slot = child_find_slot(child->spec, end->slot);
 
 		if (!end->output)
 			continue;
 		output_add(child->output, &(struct output_slot){
 						  .slot = end->slot,
 						  .fd = fd_steal(&end->fd),
+						  .ring = -1,
+						  .via = {-1, -1},
+						  .kept = record_slot(child->record, end->slot),
 						  .retain = message->retain_bytes,
 						  .capture_limit = slot->capture_limit,
 						  .capture_policy = (enum capture_policy)slot->capture_policy,
@@ -473,7 +507,7 @@ static void create_streams(struct child *child)
 	child->stdio.our_count = 0;
 }
 
-static int open_logfile(struct child *child, struct err *err)
+int child_open_logfile(struct child *child, struct err *err)
 {
 	const Spawnd__V1__LogFile *file = child->spec->message->log_file;
 	_cleanup_free_ char *path = NULL;
@@ -500,13 +534,15 @@ static int start(struct child *child, int *fds, size_t fd_count, struct err *err
 	int done = stdio_open(child->spec, fds, fd_count, host->fds_free(host->context), &child->stdio, err);
 
 	if (done == 0)
-		done = open_logfile(child, err);
+		done = child_open_logfile(child, err);
 	if (done == 0 && !is_handed_over(child))
 		done = store_ends(child, err);
 	if (done < 0)
 		return done;
 	create_streams(child);
 	tree_enter(child->children->trees, &child->tree, child->id, !child->spec->message->no_tree);
+	child->record->tree = tree_number(&child->tree);
+	ledger_commit(child->record);
 	return launch(child, err);
 }
 
@@ -542,37 +578,50 @@ static void close_fds(int *fds, size_t count)
 		fd_close(&fds[i]);
 }
 
-int child_create(
-	struct children *children, struct spec *spec, uid_t owner, int *fds, size_t fd_count, struct child **child_out, struct err *err)
+struct child *child_make(struct children *children, uint64_t id, struct spec *spec, struct record *record)
+{
+	struct child *child = mem_alloc(sizeof(*child));
+
+	child->children = children;
+	child->spec = spec_ref(spec);
+	child->record = record;
+	child->id = id;
+	child->owner = record->owner;
+	child->journal_slot = record->journal_slot;
+	child->on_disconnect = (Spawnd__V1__OnDisconnect)atomic_load(&record->on_disconnect);
+	child->stdio.controlling_slot = -1;
+	TAILQ_INIT(&child->watchers);
+	TAILQ_INIT(&child->kills);
+	return child;
+}
+
+int child_create(struct children *children, struct spec *spec, const struct record_origin *origin, int *fds, size_t fd_count,
+	struct child **child_out, struct err *err)
 {
 	const struct process_host *host = children->host;
-	uint64_t id;
+	uint64_t id = 0;
 	uint32_t slot;
+	struct record *record = NULL;
 	struct child *child;
 	int done = check_name(children, spec->message->name, err);
 
 	if (done == 0) {
 		id = host->next_id(host->context);
-		done = take_slot(children, id, &slot, err);
+		record = record_write(host->ledger, id, spec, origin, err);
+		done = record ? take_slot(children, id, &slot, err) : -ENOSPC;
 	}
 	if (done < 0) {
+		ledger_free(host->ledger, record);
 		close_fds(fds, fd_count);
 		return done;
 	}
-	child = mem_alloc(sizeof(*child));
-	child->children = children;
-	child->spec = spec_ref(spec);
-	child->id = id;
-	child->owner = owner;
-	child->journal_slot = slot;
-	child->on_disconnect = spec->message->on_disconnect;
-	child->stdio.controlling_slot = -1;
-	TAILQ_INIT(&child->watchers);
-	TAILQ_INIT(&child->kills);
+	record->journal_slot = slot;
+	child = child_make(children, id, spec, record);
 	done = start(child, fds, fd_count, err);
 	if (done < 0) {
+		ledger_free(host->ledger, mem_steal(&child->record));
 		host->store_drop(host->context, STORE_ANY, id, 0);
-		host->slot_release(host->context, slot, id);
+		host->slot_release(host->context, child->journal_slot, id);
 		child_free(child);
 		return done;
 	}

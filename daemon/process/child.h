@@ -25,6 +25,7 @@
 #include "base/err.h"
 #include "process/host.h"
 #include "process/reader.h"
+#include "process/record.h"
 #include "process/spec.h"
 
 enum child_state { CHILD_STARTING, CHILD_RUNNING, CHILD_STOPPING, CHILD_EXITED, CHILD_FAILED };
@@ -79,12 +80,45 @@ void children_shutdown(struct children *children, bool keep, void (*done)(void *
 /* ---- life ---- */
 
 /*
- * Starts a process: opens its stdio, journal, store, plan to a launcher. `fds` are the client's descriptors for the
- * FD slots, in ascending order of slot (taken whatever happens). on_spawned or on_failed follows, later.
+ * Starts a process for origin->uid: opens its stdio, journal, store, record, plan to a launcher. `fds` are the client's
+ * descriptors for the FD slots, in ascending order of slot (taken whatever happens). on_spawned or on_failed follows, later.
  * 0 and *child_out, or negative with *err: then there is no child (ALREADY_EXISTS for its name, RESOURCE_EXHAUSTED...).
  */
-int child_create(
-	struct children *children, struct spec *spec, uid_t owner, int *fds, size_t fd_count, struct child **child_out, struct err *err);
+int child_create(struct children *children, struct spec *spec, const struct record_origin *origin, int *fds, size_t fd_count,
+	struct child **child_out, struct err *err);
+
+/* ---- after an engine that died (child_recover.c) ---- */
+
+/* A descriptor that the keeper had for a child. */
+struct recovered_fd {
+	enum store_kind kind;
+	uint32_t index;
+	int fd; /* taken by child_recover, or left to its owner */
+};
+
+/* What is left of a child that was launched. */
+struct recovered {
+	struct record *record;
+	struct spec *spec;
+	pid_t pid;
+	struct recovered_fd *fds;
+	size_t fd_count;
+};
+
+/*
+ * Makes the child again, as its record, its slot of the journal and its descriptors tell. Nobody is told on_spawned;
+ * children_on_exit follows for one that has ended. Reading begins with children_resume.
+ */
+/* Before the first: what was kept of slots that had ended. The list is taken. */
+void children_recover_outputs(struct children *children, void **records, size_t count);
+struct child *child_recover(struct children *children, const struct recovered *recovered);
+void children_resume(struct children *children);
+/* How the child came to be: for who remembers acts and sessions. */
+const struct record_origin *child_origin(const struct child *child);
+/* Whether a stream was the process when the engine died. */
+bool child_was_held(const struct child *child);
+/* Remembers whether one is. */
+void child_set_held(struct child *child, bool held);
 /* Forgets an ended child: on_removed, then the memory. FAILED_PRECONDITION while it runs. */
 int child_remove(struct child *child, struct err *err);
 
@@ -100,6 +134,8 @@ void children_on_exit(struct children *children, uint32_t journal_slot);
  * slot. */
 #define CHILD_STDIN_MAX (1u << 20)
 ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_t size);
+/* Bytes of a slot that child_write took ever, and how many of them the kernel has. false: no such slot. */
+bool child_input_total(const struct child *child, uint32_t slot, uint64_t *taken_out, uint64_t *kernel_out);
 /* After what is queued. A terminal gets its end-of-file character instead, if it reads by lines. */
 int child_close_stdin(struct child *child, uint32_t slot, struct err *err);
 int child_resize(struct child *child, unsigned rows, unsigned columns, struct err *err);

@@ -26,11 +26,16 @@ struct input {
 	TAILQ_ENTRY(input) entry; /* children::told */
 	struct child *child;
 	struct loop_fd *watch; /* made when the kernel first takes less than it was given */
-	struct buf queue;
-	uint64_t written; /* bytes with the kernel */
+	struct buf queue;      /* of what has no spool */
+	struct record_slot *kept;
+	uint64_t written; /* bytes with the kernel: of a spool, the file offset of its description */
+	uint64_t spooled; /* bytes ever put into the spool: its size */
+	uint64_t freed;   /* bytes of the spool whose pages were given back */
 	uint32_t slot;
-	int fd; /* -1: closed */
+	int fd;    /* -1: closed */
+	int spool; /* memfd of what waits, which survives the engine; -1: none yet, or none can be */
 	bool terminal, socket;
+	bool plain;  /* has no spool: a terminal, or there was none to be had */
 	bool second; /* its file is in the store under the output slot */
 	bool ending; /* close when the queue is empty */
 	bool telling;
@@ -49,6 +54,7 @@ struct child_end {
 struct child {
 	struct children *children;
 	struct spec *spec;
+	struct record *record; /* NULL when it was removed */
 	struct output *output;
 	struct logfile *logfile;
 	struct input *inputs;
@@ -77,7 +83,7 @@ struct child {
 	enum child_state state;
 	enum child_reason reason; /* 0: it ends by itself */
 	Spawnd__V1__OnDisconnect on_disconnect;
-	bool has_slot, exit_waits, output_done, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, retried, shutdown_waits;
+	bool recovered, exit_waits, output_done, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, retried, shutdown_waits;
 };
 
 /* Ended children of one uid. */
@@ -106,6 +112,11 @@ struct children {
 	void (*shut_down)(void *context);
 	void *shut_down_context;
 	size_t shut_down_waits;
+	struct loop_timer *not_back; /* clients of an earlier engine have that long */
+	struct {
+		void **records; /* of outputs; NULL once taken */
+		size_t count;
+	} outputs; /* of children that are still to be recovered */
 	struct child *by_slot[JOURNAL_SLOTS];
 };
 
@@ -146,12 +157,21 @@ void children_shutdown_step(struct children *children);
 void child_set_state(struct child *child, enum child_state state);
 bool child_has_exited(const struct child *child);
 void child_free(struct child *child);
+/* Everything of a child but its streams; the record is taken. */
+struct child *child_make(struct children *children, uint64_t id, struct spec *spec, struct record *record);
+void child_set_timer(struct child *child, uint64_t ms); /* timeout, or drain */
+const struct slot_spec *child_find_slot(const struct spec *spec, uint32_t slot);
+int child_open_logfile(struct child *child, struct err *err);
+extern const struct output_observer child_output_observer;
 
 /* ---- stdin.c ---- */
 
 void inputs_create(struct child *child); /* takes the input ends of child->stdio */
-void inputs_start(struct child *child);  /* spawned: what is queued leaves */
-void inputs_close(struct child *child);  /* the child has ended */
+/* One input more, of `count` at most. */
+struct input *input_add(struct child *child, uint32_t slot, int fd /* takes */, size_t count);
+void input_recover(struct input *input, int spool /* takes; -1: none */);
+void inputs_start(struct child *child); /* spawned: what is queued leaves */
+void inputs_close(struct child *child); /* the child has ended */
 void inputs_destroy(struct child *child);
 void inputs_tell(struct children *children);
 

@@ -170,6 +170,10 @@ void children_keep(struct child *child)
 	struct owner *owner;
 
 	child->ended_boot_ns = clock_boot_ns();
+	if (child->record && child->recovered && atomic_load(&child->record->ended_boot_ns))
+		child->ended_boot_ns = atomic_load(&child->record->ended_boot_ns);
+	else if (child->record)
+		atomic_store(&child->record->ended_boot_ns, child->ended_boot_ns);
 	if (child_name(child)[0])
 		return;
 	owner = owner_of(children, child->owner);
@@ -239,6 +243,7 @@ void children_drop(struct child *child)
 	if (child_name(child)[0])
 		HASH_DELETE(by_name, children->by_name, child);
 	children->by_slot[child->journal_slot] = NULL;
+	ledger_free(host->ledger, mem_steal(&child->record));
 	host->store_drop(host->context, STORE_ANY, child->id, 0);
 	host->slot_release(host->context, child->journal_slot, child->id);
 	child->removed = true;
@@ -329,6 +334,8 @@ void children_destroy(struct children *children)
 	if (!children)
 		return;
 	children->observer = NULL;
+	loop_timer_destroy(children->not_back);
+	free(children->outputs.records);
 	HASH_CLEAR(by_id, children->by_id);
 	HASH_CLEAR(by_name, children->by_name);
 	while ((child = TAILQ_FIRST(&children->all))) {

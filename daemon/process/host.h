@@ -20,7 +20,8 @@ typedef void (*host_signalled_fn)(void *arg, int error /* 0 or positive errno; E
 
 struct process_host {
 	struct loop *loop;
-	void *context; /* first argument of everything below */
+	struct ledger *ledger; /* what is remembered beyond this engine */
+	void *context;         /* first argument of everything below */
 
 	uint64_t (*next_id)(void *context);
 

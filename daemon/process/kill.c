@@ -358,8 +358,10 @@ static void send_step(struct kill_op *op)
 	struct child *child = op->child;
 
 	op->phase = KILL_SENDING;
-	if (op->signal == SIGKILL)
+	if (op->signal == SIGKILL) {
 		child->killed_by_us = true;
+		record_flag(child->record, RECORD_KILLED);
+	}
 	if (op->timer)
 		loop_timer_cancel(op->timer);
 	if (op->scope == KILL_TREE && op->signal == 0)
@@ -469,6 +471,22 @@ static void hasten(struct kill_op *op, int signal, uint64_t grace_ms, enum kill_
 		advance(op);
 }
 
+/* What the next engine needs to go on with the ladder. */
+static void remember(const struct kill_op *op)
+{
+	struct record *record = op->child->record;
+
+	if (!record)
+		return;
+	atomic_store(&record->stop_signal, op->signal);
+	atomic_store(&record->stop_scope, (int32_t)op->scope);
+	atomic_store(&record->stop_reason, (int32_t)op->child->reason);
+	atomic_store(&record->stop_deadline_ns, op->deadline_ns);
+	if (!record_has(record, RECORD_STOPPING) && op->child->why)
+		snprintf(record->why, sizeof(record->why), "%s", op->child->why);
+	record_flag(record, RECORD_STOPPING);
+}
+
 void child_stop(struct child *child, int signal, uint64_t grace_ms, enum kill_scope scope, enum child_reason reason, const char *why,
 	child_killed_fn done, void *context)
 {
@@ -482,6 +500,7 @@ void child_stop(struct child *child, int signal, uint64_t grace_ms, enum kill_sc
 	if (op) {
 		add_waiter(op, done, context);
 		hasten(op, signal, grace_ms, scope);
+		remember(op);
 		child_unpin(child);
 		return;
 	}
@@ -490,6 +509,7 @@ void child_stop(struct child *child, int signal, uint64_t grace_ms, enum kill_sc
 	op->grace_ms = grace_ms;
 	op->deadline_ns = clock_boot_ns() + (int64_t)grace_ms * 1000000;
 	child->ladder = op;
+	remember(op);
 	add_waiter(op, done, context);
 	if (child->state == CHILD_RUNNING) {
 		child_set_state(child, CHILD_STOPPING);
@@ -514,6 +534,8 @@ void child_set_on_disconnect(struct child *child, Spawnd__V1__OnDisconnect what)
 {
 	if (what != SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_UNSPECIFIED)
 		child->on_disconnect = what;
+	if (child->record)
+		atomic_store(&child->record->on_disconnect, (uint32_t)child->on_disconnect);
 }
 
 void child_disconnected(struct child *child)

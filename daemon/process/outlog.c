@@ -6,9 +6,22 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "process/record.h"
 #include "process/ring.h"
 
+/* The content of a RECORD_OUTPUT. */
+struct frozen {
+	uint64_t base;
+	uint32_t slot, reserved;
+	uint8_t bytes[];
+};
+
 #define FREEZE_COPY_MAX (64u * 1024) /* beyond it, the pages of the ring stay as they are */
+
+uint32_t outlog_record_slot(const void *record)
+{
+	return ((const struct frozen *)record)->slot;
+}
 
 void outlog_init(struct outlog *log, const struct output_slot *slot)
 {
@@ -36,7 +49,7 @@ static void drop_ring(struct outlog *log, const struct outlog_owner *owner)
 {
 	if (!log->ring)
 		return;
-	if (log->ring->fd >= 0)
+	if (log->ring->control)
 		owner->host->store_drop(owner->host->context, STORE_RING, owner->owner, owner->slot);
 	owner->stats->reserved -= log->ring->size;
 	ring_destroy(log->ring);
@@ -47,8 +60,36 @@ void outlog_finish(struct outlog *log, const struct outlog_owner *owner)
 {
 	drop_ring(log, owner);
 	charge(log, owner, 0);
-	free(log->frozen);
+	if (log->record)
+		ledger_free(owner->host->ledger, log->record);
+	else
+		free(log->frozen);
+	log->record = NULL;
 	log->frozen = NULL;
+}
+
+void outlog_recover(struct outlog *log, const struct outlog_owner *owner, int ring, void *record, uint64_t passed)
+{
+	struct frozen *frozen = record;
+	int done = ring >= 0 ? ring_recover(ring, &log->ring) : -ENOENT;
+
+	if (done == 0) {
+		log->end = log->ring->end;
+		owner->stats->reserved += log->ring->size;
+		charge(log, owner, (size_t)(log->ring->end - ring_from(log->ring)));
+		return;
+	}
+	if (done != -ENOENT)
+		log_(LOG_ERROR, "process %llu: the ring of slot %u cannot be read: %s", (unsigned long long)owner->owner, owner->slot,
+			err_name(-done));
+	log->base = log->end = passed;
+	if (!record)
+		return;
+	log->record = record;
+	log->frozen = frozen->bytes;
+	log->base = frozen->base;
+	log->end = frozen->base + ledger_size(record) - sizeof(*frozen);
+	charge(log, owner, (size_t)(log->end - log->base));
 }
 
 /* A quarter of the machine's memory, unless the owner of the stats said otherwise. */
@@ -161,9 +202,8 @@ void outlog_skip(struct outlog *log, uint64_t bytes)
 }
 
 /* Copies out of the ring, which may hold the bytes in two pieces. */
-static uint8_t *copy_out(const struct ring *ring, uint64_t from, size_t size)
+static void copy_out(const struct ring *ring, uint64_t from, size_t size, uint8_t *bytes)
 {
-	uint8_t *bytes = mem_alloc(size);
 	struct iovec iov[2];
 	size_t pieces = ring_span(ring, from, size, iov), at = 0;
 
@@ -171,7 +211,22 @@ static uint8_t *copy_out(const struct ring *ring, uint64_t from, size_t size)
 		memcpy(bytes + at, iov[i].iov_base, iov[i].iov_len);
 		at += iov[i].iov_len;
 	}
-	return bytes;
+}
+
+/* Brings the last bytes of the ring where they outlive it, and this engine if there is room. */
+static void freeze_bytes(struct outlog *log, const struct outlog_owner *owner, uint64_t from, size_t size)
+{
+	struct err err;
+	struct frozen *frozen = ledger_write(owner->host->ledger, RECORD_OUTPUT, owner->owner, sizeof(struct frozen) + size, &err);
+
+	log->record = frozen;
+	log->frozen = frozen ? frozen->bytes : mem_alloc(size);
+	copy_out(log->ring, from, size, log->frozen);
+	if (!frozen)
+		return;
+	frozen->base = from;
+	frozen->slot = owner->slot;
+	ledger_commit(frozen);
 }
 
 void outlog_freeze(struct outlog *log, const struct outlog_owner *owner, uint64_t from)
@@ -184,13 +239,11 @@ void outlog_freeze(struct outlog *log, const struct outlog_owner *owner, uint64_
 		from = ring_from(log->ring);
 	size = (size_t)(log->end - from);
 	if (size > FREEZE_COPY_MAX) {
-		if (log->ring->fd < 0)
-			return;
-		owner->host->store_drop(owner->host->context, STORE_RING, owner->owner, owner->slot);
-		ring_close(log->ring);
+		ring_close(log->ring); /* the keeper has it still */
 		return;
 	}
-	log->frozen = size ? copy_out(log->ring, from, size) : NULL;
+	if (size)
+		freeze_bytes(log, owner, from, size);
 	log->base = from;
 	drop_ring(log, owner);
 	charge(log, owner, size);

@@ -22,7 +22,8 @@ struct ring;
 /* Embedded; zeroed and outlog_init-ed. */
 struct outlog {
 	struct ring *ring; /* NULL: no byte came yet, or frozen, or the bytes took another way */
-	uint8_t *frozen;   /* bytes [base, end), once frozen into plain memory */
+	uint8_t *frozen;   /* bytes [base, end), once frozen into memory without a descriptor */
+	void *record;      /* that they are in; NULL: in memory of this engine only */
 	uint64_t base;     /* oldest offset there, while there is no ring */
 	uint64_t end;      /* of what is in the log */
 	uint64_t retain;
@@ -41,8 +42,14 @@ struct outlog_owner {
 	uint32_t slot;
 };
 
+/* The slot that a RECORD_OUTPUT is of. */
+uint32_t outlog_record_slot(const void *record);
+
 void outlog_init(struct outlog *log, const struct output_slot *slot);
 void outlog_finish(struct outlog *log, const struct outlog_owner *owner);
+
+/* What an engine before this one left of a log: its ring (taken), or else its record (may be NULL) and where it ended. */
+void outlog_recover(struct outlog *log, const struct outlog_owner *owner, int ring, void *record, uint64_t passed);
 
 /* Makes the ring if there is none. 0 or -errno. */
 int outlog_open(struct outlog *log, const struct outlog_owner *owner);

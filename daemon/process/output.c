@@ -4,6 +4,7 @@
  */
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "process/output_parts.h"
 
@@ -130,10 +131,13 @@ void output_add(struct output *output, const struct output_slot *slot)
 	pump->fd = slot->fd;
 	pump->left = UINT64_MAX;
 	pump->borrowed = slot->borrowed;
-	pump->pipe = fstat(slot->fd, &facts) == 0 && S_ISFIFO(facts.st_mode);
+	pump->pipe = slot->fd >= 0 && fstat(slot->fd, &facts) == 0 && S_ISFIFO(facts.st_mode);
 	pump->direct = slot->direct && !output->logfile && (!slot->capture_limit || slot->capture_policy != CAPTURE_CUT_HEAD);
 	outlog_init(&pump->log, slot);
-	output->open++;
+	pump->kept = slot->kept;
+	output->open += slot->fd >= 0;
+	if (slot->recovered)
+		pump_recover(pump, slot);
 }
 
 void output_start(struct output *output)
@@ -142,6 +146,19 @@ void output_start(struct output *output)
 	for (size_t i = 0; i < output->pump_count; i++)
 		pump_start(&output->pumps[i]);
 	loop_defer_trigger(output->defer);
+}
+
+void output_stop_waiting(struct output *output)
+{
+	for (size_t i = 0; i < output->pump_count; i++) {
+		struct pump *pump = &output->pumps[i];
+
+		if (pump->unsure)
+			log_(LOG_WARNING, "process %llu: nobody said where slot %u was read to; its offsets may be off by one frame",
+				(unsigned long long)output->owner, pump->slot);
+		if (pump->waits || pump->unsure)
+			pump_claim(pump, pump->log.end);
+	}
 }
 
 void output_give_up(struct output *output)

@@ -38,6 +38,7 @@ struct pump {
 	struct loop_fd *watch;
 	struct via *via;
 	struct outlog log;
+	struct record_slot *kept;       /* NULL: nothing is remembered */
 	uint64_t indexed_from;          /* bytes before it have no entry in the index any more */
 	uint64_t left;                  /* given up: bytes that are still read; UINT64_MAX: not given up */
 	int64_t read_ns;                /* when bytes came last */
@@ -57,7 +58,9 @@ struct pump {
 	unsigned tell_kill : 1;
 	unsigned killed : 1;
 	unsigned frozen : 1;
-	unsigned ended : 1; /* fd is read no more */
+	unsigned ended : 1;  /* fd is read no more */
+	unsigned waits : 1;  /* recovered: nothing is read before its reader is back */
+	unsigned unsure : 1; /* recovered, direct: that reader says where its bytes are */
 };
 
 /* One burst of reading. */
@@ -160,6 +163,10 @@ int pump_direct_next(struct pump *pump, size_t limit);
 void pump_direct_take(struct pump *pump, size_t length);
 /* Direct no more: as soon as no chunk is out, the log takes over. `now`: whoever held one is gone. */
 void pump_demote(struct pump *pump, bool now);
+/* The reader it waits for is here, and has all before this offset. */
+void pump_claim(struct pump *pump, uint64_t offset);
+/* Takes over what an engine before this one had. */
+void pump_recover(struct pump *pump, const struct output_slot *slot);
 /* The last chunk was given back: what has ended may be frozen. */
 void pump_unpinned(struct pump *pump);
 

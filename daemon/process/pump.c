@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "process/logfile.h"
 #include "process/output_parts.h"
+#include "process/record.h"
 #include "process/ring.h"
 
 #define PAUSE_US 75u
@@ -131,6 +132,13 @@ static void go_paused(struct pump *pump, uint64_t after_us)
 	loop_timer_set(output->timer, after_us);
 }
 
+/* Remembers where a slot without a ring is. */
+static void note_passed(struct pump *pump)
+{
+	if (pump->kept && !pump->log.ring)
+		atomic_store(&pump->kept->passed, pump->log.end);
+}
+
 /* No more bytes come from the child; what waits in the pipe in between is still moved. */
 static void end_pump(struct pump *pump, bool complete)
 {
@@ -144,6 +152,9 @@ static void end_pump(struct pump *pump, bool complete)
 	pump->ended = 1;
 	pump->complete = complete;
 	pump->tell_end = 1;
+	note_passed(pump);
+	if (pump->kept)
+		atomic_fetch_or(&pump->kept->flags, RECORD_SLOT_ENDED | (complete ? RECORD_SLOT_COMPLETE : 0u));
 	output->open--;
 	if (!pump->via || !pump->via->length)
 		via_close(pump);
@@ -318,6 +329,8 @@ static ssize_t read_away(struct pump *pump, size_t size)
 		return moved;
 	count_read(pump, (size_t)moved);
 	pump->log.cut += (uint64_t)moved;
+	if (pump->kept)
+		atomic_store(&pump->kept->cut, pump->log.cut);
 	if (pump->log.policy == CAPTURE_KILL && !pump->killed) {
 		pump->killed = pump->tell_kill = 1;
 		loop_defer_trigger(pump->output->defer);
@@ -490,6 +503,7 @@ void pump_direct_take(struct pump *pump, size_t length)
 	via->holder = NULL;
 	via->length -= length;
 	outlog_skip(&pump->log, length);
+	note_passed(pump);
 	if (via->length)
 		return;
 	if (via->leave)
@@ -514,6 +528,7 @@ void pump_demote(struct pump *pump, bool now)
 		there = bytes_in(via->fds[0]);
 		if (now && there < via->length) {
 			outlog_skip(&pump->log, via->length - there);
+			note_passed(pump);
 			via->length = there;
 		}
 		via->holder = NULL;
@@ -539,13 +554,64 @@ void pump_freeze(struct pump *pump)
 	if (pump->state != PUMP_ENDED || pump->frozen || pump->pins || pump->via)
 		return;
 	pump->frozen = 1;
+	if (pump->kept)
+		atomic_store(&pump->kept->passed, pump->log.end);
 	outlog_freeze(&pump->log, &owner, lowest < from ? lowest : from);
+}
+
+void pump_recover(struct pump *pump, const struct output_slot *slot)
+{
+	struct outlog_owner owner = owner_of(pump);
+	uint32_t flags = pump->kept ? atomic_load(&pump->kept->flags) : 0;
+
+	outlog_recover(&pump->log, &owner, slot->ring, slot->record, pump->kept ? atomic_load(&pump->kept->passed) : 0);
+	pump->log.cut = pump->kept ? atomic_load(&pump->kept->cut) : 0;
+	pump->indexed_from = pump->log.end;
+	pump->ended = slot->fd < 0;
+	pump->complete = pump->ended && (flags & RECORD_SLOT_COMPLETE || !(flags & RECORD_SLOT_ENDED));
+	pump->waits = slot->waits;
+	pump->unsure = pump->direct && !pump->log.ring && !(flags & RECORD_SLOT_ENDED && bytes_in(slot->via[0]) == 0);
+	pump->direct = 0;
+	if (slot->via[0] >= 0) {
+		pump->via = mem_alloc(sizeof(*pump->via));
+		pump->via->fds[0] = slot->via[0];
+		pump->via->fds[1] = slot->via[1];
+		pump->via->length = bytes_in(slot->via[0]);
+		pump->via->time_ns = clock_real_ns();
+	}
+	if (pump->ended && !(pump->via && pump->via->length))
+		pump->state = PUMP_ENDED;
+}
+
+void pump_claim(struct pump *pump, uint64_t offset)
+{
+	uint64_t off = offset > pump->log.end ? offset - pump->log.end : pump->log.end - offset;
+
+	if (pump->unsure && off <= 2 * CHUNK_MAX)
+		pump->log.base = pump->log.end = pump->indexed_from = offset;
+	pump->waits = pump->unsure = 0;
+	note_passed(pump);
+	if (pump->via && pump->via->length)
+		outindex_add(pump->output, pump_index(pump), pump->log.end, pump->via->length, pump->via->time_ns);
+	if (pump->output->started)
+		pump_start(pump);
 }
 
 void pump_start(struct pump *pump)
 {
-	if (pump->ended)
+	if (pump->waits || pump->unsure || pump->state == PUMP_ENDED)
 		return;
+	if (pump->via && pump->via->length) {
+		if (!pump->ended)
+			pump->watch = loop_fd_create(pump->output->host->loop, pump->fd, 0, on_readable, pump);
+		go_hot(pump);
+		return;
+	}
+	if (pump->ended) {
+		via_close(pump);
+		pump->state = PUMP_ENDED;
+		return;
+	}
 	pump->watch = loop_fd_create(pump->output->host->loop, pump->fd, LOOP_READ, on_readable, pump);
 	pump->state = PUMP_WATCHING;
 }

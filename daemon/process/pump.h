@@ -40,7 +40,15 @@ struct output_slot {
 	uint64_t retain;        /* last bytes kept for readers to come */
 	uint64_t capture_limit; /* 0: none */
 	enum capture_policy capture_policy;
-	bool direct; /* transport direct: as long as one BLOCK reader, and nobody else, reads this slot */
+	bool direct;              /* transport direct: as long as one BLOCK reader, and nobody else, reads this slot */
+	struct record_slot *kept; /* what is remembered of it; NULL: nothing */
+
+	/* of a slot that an engine before this one had */
+	bool recovered;
+	bool waits; /* its reader is expected back: nothing is read before that, so that nothing it has not read goes */
+	int ring;     /* -1: it had none */
+	int via[2];   /* pipe in between; -1 */
+	void *record; /* RECORD_OUTPUT; NULL */
 };
 
 /* `owner`: id of the child, for the store. stats and logfile are borrowed; logfile may be NULL, else it gets every byte of every slot. */
@@ -48,10 +56,12 @@ struct output *output_create(const struct process_host *host, struct output_stat
 	const struct output_observer *observer, void *context);
 void output_destroy(struct output *output); /* NULL is fine; readers that are left find END */
 
-/* Takes slot->fd unless borrowed. Before output_start; each slot once. */
+/* Takes its descriptors, slot->fd unless borrowed; a recovered slot with fd -1 has ended. Before output_start; each slot once. */
 void output_add(struct output *output, const struct output_slot *slot);
 /* Begins to read. An output without slots has ended: on_all_ended comes. */
 void output_start(struct output *output);
+/* Slots whose place only a client knows wait for it to come back; now they wait no more. */
+void output_stop_waiting(struct output *output);
 /* drain_timeout: what is in the pipes now is still read, then every slot that is open ends as not complete. */
 void output_give_up(struct output *output);
 

@@ -157,6 +157,8 @@ static void place(struct reader *reader, size_t index, uint64_t offset)
 	struct output *output = reader->output;
 	struct pump *pump = &output->pumps[index];
 
+	if ((pump->waits || pump->unsure) && reader->policy == READER_BLOCK)
+		pump_claim(pump, offset);
 	if (offset != pump->log.end)
 		pump_demote(pump, false);
 	unpin(reader);

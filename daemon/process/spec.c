@@ -259,6 +259,7 @@ static int build(
 {
 	int done;
 
+	spec->use = use;
 	fill_defaults(spec->message, context, use);
 	done = build_argv(spec, err);
 	if (done == 0)
@@ -283,6 +284,8 @@ static void destroy(struct shared_spec *shared)
 {
 	struct spec *spec = &shared->spec;
 
+	if (spec->record)
+		ledger_free(spec->ledger, spec->record);
 	if (spec->message)
 		spawnd__v1__process_spec__free_unpacked(spec->message, NULL);
 	for (size_t i = 0; i < spec->slot_count; i++)

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/ledger.h"
 #include "spawnd/v1/processes.pb-c.h"
 
 /* Which method asks: it decides defaults (stdin, on_disconnect, capture). */
@@ -73,6 +74,9 @@ struct spec {
 	size_t rlimit_count;
 	bool no_new_privs;
 	int kill_signal;
+	enum spec_use use;
+	struct ledger *ledger; /* where it is remembered, once a process has it; process/record.c */
+	void *record;          /* goes with the spec */
 };
 
 /* Checks everything, starts nothing. 0, or -EINVAL with *err naming the field (INVALID_ARGUMENT). */

@@ -27,36 +27,44 @@ int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct
 	return 0;
 }
 
+static const struct {
+	const char *name;
+	int resource;
+} limits[] = {
+	{"as", RLIMIT_AS},
+	{"core", RLIMIT_CORE},
+	{"cpu", RLIMIT_CPU},
+	{"data", RLIMIT_DATA},
+	{"fsize", RLIMIT_FSIZE},
+	{"locks", RLIMIT_LOCKS},
+	{"memlock", RLIMIT_MEMLOCK},
+	{"msgqueue", RLIMIT_MSGQUEUE},
+	{"nice", RLIMIT_NICE},
+	{"nofile", RLIMIT_NOFILE},
+	{"nproc", RLIMIT_NPROC},
+	{"rss", RLIMIT_RSS},
+	{"rtprio", RLIMIT_RTPRIO},
+	{"rttime", RLIMIT_RTTIME},
+	{"sigpending", RLIMIT_SIGPENDING},
+	{"stack", RLIMIT_STACK},
+};
+
 int spec_rlimit_of(const char *name)
 {
-	static const struct {
-		const char *name;
-		int resource;
-	} limits[] = {
-		{"as", RLIMIT_AS},
-		{"core", RLIMIT_CORE},
-		{"cpu", RLIMIT_CPU},
-		{"data", RLIMIT_DATA},
-		{"fsize", RLIMIT_FSIZE},
-		{"locks", RLIMIT_LOCKS},
-		{"memlock", RLIMIT_MEMLOCK},
-		{"msgqueue", RLIMIT_MSGQUEUE},
-		{"nice", RLIMIT_NICE},
-		{"nofile", RLIMIT_NOFILE},
-		{"nproc", RLIMIT_NPROC},
-		{"rss", RLIMIT_RSS},
-		{"rtprio", RLIMIT_RTPRIO},
-		{"rttime", RLIMIT_RTTIME},
-		{"sigpending", RLIMIT_SIGPENDING},
-		{"stack", RLIMIT_STACK},
-	};
-
 	if (strncasecmp(name, "RLIMIT_", 7) == 0)
 		name += 7;
 	for (size_t i = 0; i < array_size(limits); i++)
 		if (strcasecmp(name, limits[i].name) == 0)
 			return limits[i].resource;
 	return -1;
+}
+
+const char *spec_rlimit_name(int resource)
+{
+	for (size_t i = 0; i < array_size(limits); i++)
+		if (limits[i].resource == resource)
+			return limits[i].name;
+	return NULL;
 }
 
 static int check_name(const char *name, struct err *err)

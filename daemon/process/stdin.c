@@ -3,16 +3,20 @@
  * from the loop, never from inside child_write. Nothing leaves before the child was spawned.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "process/child_parts.h"
 
 #define QUEUE_KEEP 4096u
+#define SPOOL_FREE (256u << 10) /* pages are given back by pieces of this size */
 
 static void flush(struct input *input);
 
@@ -28,11 +32,23 @@ static void tell(struct input *input)
 	loop_defer_trigger(children->defer);
 }
 
+/* Bytes that wait for the kernel to take them. */
+static size_t waiting(const struct input *input)
+{
+	return input->queue.length + (input->spool >= 0 ? (size_t)(input->spooled - input->written) : 0);
+}
+
 static void drop_queue(struct input *input)
 {
-	input->child->children->stdin_bytes -= input->queue.length;
+	const struct process_host *host = input->child->children->host;
+
+	input->child->children->stdin_bytes -= waiting(input);
 	buf_finish(&input->queue);
 	input->queue = (struct buf){0};
+	if (input->spool < 0)
+		return;
+	fd_close(&input->spool);
+	host->store_drop(host->context, STORE_STDIN, input->child->id, input->slot);
 }
 
 /* Closes our end; a socket that is also read says so to the other side. */
@@ -103,6 +119,72 @@ static ssize_t put(struct input *input, const void *bytes, size_t size)
 	return done;
 }
 
+/* ---- the spool ---- */
+
+/*
+ * What waits goes through a memfd: its size is what was taken, the file offset of its description what the kernel has. The
+ * kernel keeps both, and the keeper the memfd, so no byte is written twice or left out by an engine that dies.
+ */
+static bool open_spool(struct input *input)
+{
+	const struct process_host *host = input->child->children->host;
+	struct err err;
+
+	if (input->spool >= 0 || input->plain)
+		return input->spool >= 0;
+	input->plain = input->terminal || input->queue.length || !host->fds_free(host->context);
+	if (input->plain)
+		return false;
+	input->spool = sys_memfd("spawnd-stdin", 0);
+	input->plain = input->spool < 0;
+	if (input->plain || host->store_put(host->context, STORE_STDIN, input->child->id, input->slot, &input->spool, 1, &err) == 0)
+		return !input->plain;
+	input->plain = true;
+	fd_close(&input->spool);
+	return false;
+}
+
+/* Whole pages that the kernel has are not needed any more. The child may still hold them: those stay as they are. */
+static void free_pages(struct input *input)
+{
+	uint64_t end = input->written / SPOOL_FREE * SPOOL_FREE;
+
+	if (end == input->freed)
+		return;
+	sys_fallocate(input->spool, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)input->freed, (off_t)(end - input->freed));
+	input->freed = end;
+}
+
+/* Moves bytes from the spool to the child; as put. */
+static ssize_t put_spooled(struct input *input)
+{
+	uint64_t before = input->written;
+	ssize_t done = sys_sendfile(input->fd, input->spool, (size_t)(input->spooled - input->written));
+
+	if (done < 0 && done != -EAGAIN)
+		return done;
+	if (done > 0)
+		input->written += (uint64_t)done;
+	input->child->children->stdin_bytes -= input->written - before;
+	if (input->written == before)
+		return 0;
+	free_pages(input);
+	tell(input);
+	return (ssize_t)(input->written - before);
+}
+
+/* Takes bytes into the spool: how many, or -errno. */
+static ssize_t spool_bytes(struct input *input, const void *bytes, size_t size)
+{
+	ssize_t done = sys_pwrite(input->spool, bytes, size, (off_t)input->spooled);
+
+	if (done > 0) {
+		input->spooled += (uint64_t)done;
+		input->child->children->stdin_bytes += (uint64_t)done;
+	}
+	return done;
+}
+
 /* The child closed the slot: what waits is thrown away, and told. */
 static void lose_input(struct input *input)
 {
@@ -114,8 +196,8 @@ static void lose_input(struct input *input)
 /* Writes what waits, as much as the kernel takes. */
 static void flush(struct input *input)
 {
-	while (input->queue.length) {
-		ssize_t done = put(input, input->queue.bytes, input->queue.length);
+	while (waiting(input)) {
+		ssize_t done = input->spool >= 0 ? put_spooled(input) : put(input, input->queue.bytes, input->queue.length);
 
 		if (done < 0) {
 			lose_input(input);
@@ -125,6 +207,8 @@ static void flush(struct input *input)
 			watch(input, true);
 			return;
 		}
+		if (input->spool >= 0)
+			continue;
 		buf_consume(&input->queue, (size_t)done);
 		input->child->children->stdin_bytes -= (uint64_t)done;
 	}
@@ -134,27 +218,49 @@ static void flush(struct input *input)
 		end_input(input);
 }
 
+struct input *input_add(struct child *child, uint32_t slot, int fd, size_t count)
+{
+	struct input *input;
+
+	if (!child->inputs)
+		child->inputs = mem_alloc(count * sizeof(*child->inputs));
+	input = &child->inputs[child->input_count++];
+	*input = (struct input){.child = child, .slot = slot, .fd = fd, .spool = -1, .kept = record_slot(child->record, slot)};
+	return input;
+}
+
+void input_recover(struct input *input, int spool)
+{
+	struct stat facts;
+	off_t written = spool >= 0 ? sys_lseek(spool, 0, SEEK_CUR) : 0;
+
+	input->ending = input->kept && atomic_load(&input->kept->flags) & RECORD_SLOT_EOF;
+	if (spool < 0)
+		return;
+	input->spool = spool;
+	if (written < 0 || fstat(spool, &facts) < 0)
+		return;
+	input->written = (uint64_t)written;
+	input->spooled = (uint64_t)facts.st_size;
+	input->freed = input->written / SPOOL_FREE * SPOOL_FREE;
+	input->child->children->stdin_bytes += waiting(input);
+}
+
 void inputs_create(struct child *child)
 {
 	struct stdio *stdio = &child->stdio;
 
-	child->inputs = mem_alloc((stdio->our_count + 1) * sizeof(*child->inputs));
 	for (size_t i = 0; i < stdio->our_count; i++) {
 		struct stdio_end *end = &stdio->ours[i];
+		struct input *input;
 
 		if (end->output)
 			continue;
-		child->inputs[child->input_count++] = (struct input){
-			.child = child,
-			.slot = end->slot,
-			.fd = fd_steal(&end->fd),
-			.terminal = end->terminal,
-			.socket = end->socket,
-			.second = end->second,
-		};
+		input = input_add(child, end->slot, fd_steal(&end->fd), stdio->our_count);
+		input->terminal = end->terminal;
+		input->socket = end->socket;
+		input->second = end->second;
 	}
-	if (!child->input_count)
-		free(mem_steal(&child->inputs));
 }
 
 void inputs_start(struct child *child)
@@ -169,7 +275,7 @@ void inputs_close(struct child *child)
 	for (size_t i = 0; i < child->input_count; i++) {
 		struct input *input = &child->inputs[i];
 
-		if (input->fd >= 0 && input->queue.length)
+		if (input->fd >= 0 && waiting(input))
 			lose_input(input);
 		else
 			close_input(input);
@@ -220,6 +326,17 @@ static struct input *find_input(struct child *child, uint32_t slot)
 	return NULL;
 }
 
+bool child_input_total(const struct child *child, uint32_t slot, uint64_t *taken_out, uint64_t *kernel_out)
+{
+	const struct input *input = find_input((struct child *)child, slot);
+
+	if (!input)
+		return false;
+	*kernel_out = input->written;
+	*taken_out = input->spooled > input->written ? input->spooled : input->written + input->queue.length;
+	return true;
+}
+
 ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_t size)
 {
 	struct input *input = find_input(child, slot);
@@ -230,11 +347,22 @@ ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_
 		return -EBADF;
 	if (input->fd < 0 || input->ending)
 		return -EPIPE;
-	room = CHILD_STDIN_MAX - input->queue.length;
+	room = CHILD_STDIN_MAX - waiting(input);
 	if (size > room)
 		size = room;
 	if (size == 0)
 		return 0;
+	if (open_spool(input)) {
+		done = spool_bytes(input, bytes, size);
+		if (done > 0 && child->state != CHILD_STARTING && !(input->watch && waiting(input) > (size_t)done))
+			flush(input);
+		if (done >= 0)
+			return input->fd < 0 ? -EPIPE : done;
+		log_(LOG_ERROR, "process %llu: input of slot %u cannot be kept: %s", (unsigned long long)child->id, slot,
+			err_name((int)-done));
+		lose_input(input);
+		return -EPIPE;
+	}
 	if (input->queue.length == 0 && child->state != CHILD_STARTING)
 		done = put(input, bytes, size);
 	if (done < 0) {
@@ -261,7 +389,9 @@ int child_close_stdin(struct child *child, uint32_t slot, struct err *err)
 	if (input->fd < 0 || input->ending)
 		return 0;
 	input->ending = true;
-	if (input->queue.length == 0 && child->state != CHILD_STARTING)
+	if (input->kept)
+		atomic_fetch_or(&input->kept->flags, RECORD_SLOT_EOF);
+	if (waiting(input) == 0 && child->state != CHILD_STARTING)
 		end_input(input);
 	return 0;
 }

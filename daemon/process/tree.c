@@ -76,6 +76,18 @@ void tree_enter(struct trees *trees, struct tree *tree, uint64_t id, bool tracke
 		tree->dir->oom_kills = tree_dir_oom_kills(trees, tree->dir);
 }
 
+void tree_restore(struct trees *trees, struct tree *tree, uint64_t id, unsigned number, pid_t pid)
+{
+	*tree = (struct tree){.trees = trees, .id = id, .pid = pid};
+	tree->dir = number ? tree_dir_find(trees, number) : NULL;
+	tree->tracked = tree->dir != NULL;
+}
+
+unsigned tree_number(const struct tree *tree)
+{
+	return tree->dir ? tree->dir->number : 0;
+}
+
 /* What the plan gets: the directory of v2, the list of members of v1. */
 static int open_for_plan(struct tree *tree)
 {

@@ -51,6 +51,10 @@ const char *trees_method(const struct trees *trees);
 
 /* Prepares for a child about to start; with `tracked` false it is swept. */
 void tree_enter(struct trees *trees, struct tree *tree, uint64_t id, bool tracked);
+/* The same for one that an earlier engine had in the directory of this number (0: none). */
+void tree_restore(struct trees *trees, struct tree *tree, uint64_t id, unsigned number, pid_t pid);
+/* The number of its directory; 0: none. */
+unsigned tree_number(const struct tree *tree);
 /* What a plan needs: a descriptor (the caller's) of a v2 directory, or of a file to write "0" into; -1: neither. */
 int tree_open(struct tree *tree, bool *is_directory_out);
 /* The launcher could not put it there: swept from now on. */

@@ -260,6 +260,18 @@ struct tree_dir *tree_dir_take(struct trees *trees)
 	return NULL;
 }
 
+struct tree_dir *tree_dir_find(struct trees *trees, unsigned number)
+{
+	struct tree_dir *dir;
+
+	TAILQ_FOREACH(dir, &trees->lingering, entry)
+	if (dir->number == number)
+		break;
+	if (dir)
+		TAILQ_REMOVE(&trees->lingering, dir, entry);
+	return dir;
+}
+
 void tree_dir_put(struct trees *trees, struct tree_dir *dir, bool empty)
 {
 	char name[16];

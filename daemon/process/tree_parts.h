@@ -38,6 +38,7 @@ struct trees {
 int tree_base_open(struct trees *trees, enum tree_way way);
 void tree_base_close(struct trees *trees);
 struct tree_dir *tree_dir_take(struct trees *trees);                /* NULL: none to be had */
+struct tree_dir *tree_dir_find(struct trees *trees, unsigned number); /* takes one that lingers; NULL: there is none */
 int tree_dir_make(struct trees *trees, const struct tree_dir *dir); /* once more, if it has vanished */
 void tree_dir_put(struct trees *trees, struct tree_dir *dir, bool empty /* known to be */);
 int tree_dir_open(struct trees *trees, const struct tree_dir *dir, const char *file, int flags); /* file NULL: itself */

@@ -52,13 +52,17 @@ struct subscriber {
 struct events {
 	struct event ring[EVENTS_KEPT]; /* seq is at (seq - 1) % EVENTS_KEPT */
 	uint64_t last;
+	uint64_t lost;              /* events up to here went with an earlier engine */
+	_Atomic uint64_t *kept_seq; /* NULL: nobody remembers */
 	TAILQ_HEAD(, subscriber) subscribers;
 };
 
-struct events *events_create(void)
+struct events *events_create(_Atomic uint64_t *kept_seq)
 {
 	struct events *events = mem_alloc(sizeof(*events));
 
+	events->kept_seq = kept_seq;
+	events->last = events->lost = kept_seq ? atomic_load(kept_seq) : 0;
 	TAILQ_INIT(&events->subscribers);
 	return events;
 }
@@ -94,6 +98,8 @@ static void add(struct events *events, Spawnd__V1__Event *message)
 	struct subscriber *subscriber;
 
 	message->seq = ++events->last;
+	if (events->kept_seq)
+		atomic_store(events->kept_seq, events->last);
 	message->time_ns = clock_real_ns();
 	message->type = (char *)types[type].name;
 	free(event->packed);
@@ -240,7 +246,7 @@ static bool on_sendable(struct call *call)
 {
 	struct subscriber *subscriber = call_context(call);
 	struct events *events = subscriber->events;
-	uint64_t oldest = events->last >= EVENTS_KEPT ? events->last - EVENTS_KEPT + 1 : 1;
+	uint64_t oldest = events->last - events->lost >= EVENTS_KEPT ? events->last - EVENTS_KEPT + 1 : events->lost + 1;
 	const struct event *event = NULL;
 	struct iovec iov;
 

@@ -14,7 +14,8 @@
 struct child;
 struct events;
 
-struct events *events_create(void);
+/* kept_seq: where the number of the last event outlives this engine; NULL: nowhere. */
+struct events *events_create(_Atomic uint64_t *kept_seq);
 void events_destroy(struct events *events); /* NULL is fine; subscribers are gone before */
 
 uint64_t events_last(const struct events *events); /* seq of the newest; 0: none yet */

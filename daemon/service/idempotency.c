@@ -2,12 +2,14 @@
 #include "service/idempotency.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <uthash.h>
 
 #include "base/mem.h"
+#include "process/record.h"
 
 /* Found by user and key; one block of memory each. */
 struct entry {
@@ -19,12 +21,14 @@ struct entry {
 	void *pending;
 	uint8_t *reply; /* owned */
 	size_t reply_size;
-	const char *method; /* static */
+	void *record; /* of the reply, in the ledger; NULL: none */
+	char method[RECORD_METHOD_MAX];
 	size_t id_size;
 	uint8_t id[]; /* uid, then the key */
 };
 
 struct keys {
+	struct ledger *ledger; /* NULL: nothing outlives this engine */
 	struct entry *table;
 	TAILQ_HEAD(, entry) by_age; /* oldest first */
 	size_t bytes;               /* of replies */
@@ -55,6 +59,7 @@ static void drop(struct keys *keys, struct entry *entry)
 	TAILQ_REMOVE(&keys->by_age, entry, link);
 	keys->bytes -= entry->reply_size;
 	free(entry->reply);
+	ledger_free(keys->ledger, entry->record);
 	free(entry);
 }
 
@@ -68,9 +73,11 @@ static void trim(struct keys *keys, int64_t now_ns)
 		drop(keys, oldest);
 }
 
-struct keys *keys_create(void)
+struct keys *keys_create(struct ledger *ledger)
 {
 	struct keys *keys = mem_alloc(sizeof(*keys));
+
+	keys->ledger = ledger;
 
 	TAILQ_INIT(&keys->by_age);
 	return keys;
@@ -82,8 +89,10 @@ void keys_destroy(struct keys *keys)
 
 	if (!keys)
 		return;
-	while ((entry = TAILQ_FIRST(&keys->by_age)))
+	while ((entry = TAILQ_FIRST(&keys->by_age))) {
+		entry->record = NULL;
 		drop(keys, entry);
+	}
 	free(keys);
 }
 
@@ -132,6 +141,58 @@ int keys_find(struct keys *keys, const struct act_name *name, int64_t now_ns, st
 	return 1;
 }
 
+/* A RECORD_ACT: then the id, then the reply. */
+struct stored_act {
+	int64_t made_ns;
+	uint64_t digest;
+	char method[RECORD_METHOD_MAX];
+	uint64_t id_size, reply_size;
+};
+
+/* Remembers the answer of an act beyond this engine; without room it is this engine's only. */
+static void store_act(struct keys *keys, struct entry *entry)
+{
+	struct stored_act *stored;
+	struct err err;
+
+	if (!keys->ledger || !entry->reply)
+		return;
+	stored = ledger_write(keys->ledger, RECORD_ACT, 0, sizeof(*stored) + entry->id_size + entry->reply_size, &err);
+	if (!stored)
+		return;
+	*stored = (struct stored_act){
+		.made_ns = entry->made_ns, .digest = entry->digest, .id_size = entry->id_size, .reply_size = entry->reply_size};
+	memcpy(stored->method, entry->method, sizeof(stored->method));
+	memcpy(stored + 1, entry->id, entry->id_size);
+	memcpy((uint8_t *)(stored + 1) + entry->id_size, entry->reply, entry->reply_size);
+	ledger_commit(stored);
+	entry->record = stored;
+}
+
+static void read_act(struct keys *keys, struct stored_act *stored)
+{
+	struct entry *entry = mem_alloc(sizeof(*entry) + stored->id_size);
+
+	entry->made_ns = stored->made_ns;
+	entry->digest = stored->digest;
+	memcpy(entry->method, stored->method, sizeof(entry->method));
+	entry->id_size = stored->id_size;
+	memcpy(entry->id, stored + 1, entry->id_size);
+	entry->reply_size = stored->reply_size;
+	entry->reply = mem_dup((uint8_t *)(stored + 1) + entry->id_size, entry->reply_size ? entry->reply_size : 1);
+	entry->record = stored;
+	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
+	TAILQ_INSERT_TAIL(&keys->by_age, entry, link);
+	keys->bytes += entry->reply_size;
+}
+
+void keys_recover(struct keys *keys)
+{
+	for (void *record = keys->ledger ? ledger_next(keys->ledger, NULL) : NULL; record; record = ledger_next(keys->ledger, record))
+		if (ledger_kind(record) == RECORD_ACT)
+			read_act(keys, record);
+}
+
 void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, const struct known_act *known)
 {
 	struct entry *entry;
@@ -144,7 +205,7 @@ void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, co
 	entry = mem_alloc(sizeof(*entry) + id.size);
 	entry->made_ns = now_ns;
 	entry->digest = name->digest;
-	entry->method = name->method;
+	snprintf(entry->method, sizeof(entry->method), "%s", name->method);
 	entry->process = known->process;
 	entry->pending = known->pending;
 	entry->reply = known->reply ? mem_dup(known->reply, known->reply_size ? known->reply_size : 1) : NULL;
@@ -154,6 +215,7 @@ void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, co
 	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
 	TAILQ_INSERT_TAIL(&keys->by_age, entry, link);
 	keys->bytes += entry->reply_size;
+	store_act(keys, entry);
 	trim(keys, now_ns);
 }
 

@@ -18,6 +18,7 @@
 #define KEYS_LIFETIME_NS (INT64_C(600) * 1000000000)
 
 struct keys;
+struct ledger;
 
 /* An act as its client names it. */
 struct act_name {
@@ -35,7 +36,10 @@ struct known_act {
 	size_t reply_size;
 };
 
-struct keys *keys_create(void);
+/* Answers of acts are remembered in the ledger (borrowed; may be NULL). */
+struct keys *keys_create(struct ledger *ledger);
+/* Takes up what an earlier engine remembered there. */
+void keys_recover(struct keys *keys);
 void keys_destroy(struct keys *keys); /* NULL is fine */
 
 /* A number for the content of a request, to tell two requests of one key apart. */

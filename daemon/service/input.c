@@ -80,16 +80,18 @@ static struct feed *find_feed(struct feeds *feeds, uint64_t process, uint32_t sl
 	return feed;
 }
 
-static struct feed *feed_of(struct feeds *feeds, uint64_t process, uint32_t slot)
+/* What an engine before this one wrote is in the child's own account. */
+static struct feed *feed_of(const struct input *input, uint32_t slot)
 {
-	struct feed *feed = find_feed(feeds, process, slot);
+	struct feed *feed = find_feed(input->feeds, child_id(input->child), slot);
 
 	if (feed)
 		return feed;
 	feed = mem_alloc(sizeof(*feed));
-	feed->key.process = process;
+	feed->key.process = child_id(input->child);
 	feed->key.slot = slot;
-	HASH_ADD(hh, feeds->table, key, sizeof(feed->key), feed);
+	child_input_total(input->child, slot, &feed->accepted, &feed->kernel);
+	HASH_ADD(hh, input->feeds->table, key, sizeof(feed->key), feed);
 	return feed;
 }
 
@@ -226,7 +228,7 @@ static void tell_closed(struct input *input, struct input_slot *slot)
 /* Throws away what waits and counts it: nobody will read it. */
 static void close_slot(struct input *input, struct input_slot *slot)
 {
-	struct feed *feed = feed_of(input->feeds, child_id(input->child), slot->slot);
+	struct feed *feed = feed_of(input, slot->slot);
 	uint64_t lost = slot->waiting.length;
 
 	if (slot->closed)
@@ -247,7 +249,7 @@ static void close_slot(struct input *input, struct input_slot *slot)
 /* Gives the child's queue what waits, then the end of file. The observer is not called but for a closed slot. */
 static void write_slot(struct input *input, struct input_slot *slot)
 {
-	struct feed *feed = feed_of(input->feeds, child_id(input->child), slot->slot);
+	struct feed *feed = feed_of(input, slot->slot);
 
 	if (child_state(input->child) == CHILD_STARTING || slot->writing)
 		return;
@@ -278,7 +280,7 @@ static void write_slot(struct input *input, struct input_slot *slot)
 /* What the kernel took of this slot by now. */
 static void count_slot(struct input *input, struct input_slot *slot)
 {
-	uint64_t settled = settle(slot, feed_of(input->feeds, child_id(input->child), slot->slot)->kernel);
+	uint64_t settled = settle(slot, feed_of(input, slot->slot)->kernel);
 
 	input->done += settled;
 	input->kernel += settled;
@@ -286,7 +288,7 @@ static void count_slot(struct input *input, struct input_slot *slot)
 
 static void put(struct input *input, struct input_slot *slot, const uint8_t *bytes, size_t size, bool eof)
 {
-	struct feed *feed = feed_of(input->feeds, child_id(input->child), slot->slot);
+	struct feed *feed = feed_of(input, slot->slot);
 
 	input->received += size;
 	if (slot->closed) {
@@ -308,8 +310,12 @@ static void put(struct input *input, struct input_slot *slot, const uint8_t *byt
 uint64_t input_taken(const struct input *input, uint32_t slot)
 {
 	const struct feed *feed = find_feed(input->feeds, child_id(input->child), slot);
+	uint64_t taken = 0, kernel;
 
-	return feed ? feed->accepted : 0;
+	if (feed)
+		return feed->accepted;
+	child_input_total(input->child, slot, &taken, &kernel);
+	return taken;
 }
 
 bool input_has_ended(const struct input *input, uint32_t number)
@@ -333,7 +339,7 @@ bool input_has_slot(const struct child *child, uint32_t number)
 static int skip_known(
 	struct input *input, const struct input_slot *slot, const Spawnd__V1__StdinData *data, size_t *skip_out, struct err *err)
 {
-	const struct feed *feed = feed_of(input->feeds, child_id(input->child), slot->slot);
+	const struct feed *feed = feed_of(input, slot->slot);
 	uint64_t known = feed->accepted + feed->waiting;
 
 	*skip_out = 0;
@@ -370,7 +376,7 @@ int input_data(struct input *input, const Spawnd__V1__StdinData *data, struct er
 
 void input_whole(struct input *input, uint32_t slot, const ProtobufCBinaryData *bytes, bool eof, bool again)
 {
-	struct feed *feed = feed_of(input->feeds, child_id(input->child), slot);
+	struct feed *feed = feed_of(input, slot);
 	size_t skip = again && feed->accepted < bytes->len ? (size_t)feed->accepted : again ? bytes->len : 0;
 
 	if (again && feed->waiting)
@@ -391,7 +397,7 @@ void input_on_spawned(struct input *input)
 
 void input_on_room(struct input *input, uint32_t number, uint64_t written)
 {
-	struct feed *feed = feed_of(input->feeds, child_id(input->child), number);
+	struct feed *feed = feed_of(input, number);
 	struct input_slot *slot = find_slot(input, number);
 
 	if (written > feed->kernel)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -65,7 +66,22 @@ static int check(const struct launch_request *request, const struct spec *spec, 
 	return done;
 }
 
-static int start(struct service *service, const struct launch_request *request, struct child **child_out, struct err *err)
+/* Which act of whom it is, for the next engine. */
+static void origin_of(const struct launch_request *request, const struct act_name *name, int64_t now_ns, struct record_origin *origin)
+{
+	struct session *session = peer_session(call_peer(request->call));
+	size_t size;
+	const uint8_t *key = session_key(session, &size);
+
+	*origin = (struct record_origin){.uid = name->uid, .digest = name->digest, .made_ns = now_ns, .session_size = (uint32_t)size};
+	snprintf(origin->key, sizeof(origin->key), "%s", name->key ? name->key : "");
+	snprintf(origin->method, sizeof(origin->method), "%s", name->method);
+	if (size)
+		memcpy(origin->session, key, size);
+}
+
+static int start(struct service *service, const struct launch_request *request, const struct record_origin *origin,
+	struct child **child_out, struct err *err)
 {
 	struct spec_context context = context_of(service, request->call);
 	_cleanup_free_ int *fds = NULL;
@@ -80,7 +96,7 @@ static int start(struct service *service, const struct launch_request *request, 
 	if (done == 0)
 		done = take_fds(request->call, spec, fds, &count, err);
 	if (done == 0)
-		done = child_create(service->config.children, spec, context.uid, fds, count, child_out, err);
+		done = child_create(service->config.children, spec, origin, fds, count, child_out, err);
 	else
 		for (size_t i = 0; i < count; i++)
 			fd_close(&fds[i]);
@@ -93,6 +109,7 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 	struct service *service = service_get();
 	struct act_name name = {.uid = peer_uid(call_peer(request->call)), .key = request->key, .method = call_method(request->call)->name};
 	struct known_act known = {0};
+	struct record_origin origin;
 	int64_t now = clock_boot_ns();
 	int done;
 
@@ -111,7 +128,8 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 				  : err_set(err, STATUS_NOT_FOUND, "process %" PRIu64 ", which this idempotency_key started, is gone",
 					    known.process);
 	}
-	done = start(service, request, child_out, err);
+	origin_of(request, &name, now, &origin);
+	done = start(service, request, &origin, child_out, err);
 	if (done < 0)
 		return done;
 	known.process = child_id(*child_out);

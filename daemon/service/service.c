@@ -82,8 +82,27 @@ static void on_lost(void *context, uint64_t process)
 	struct service *service = context;
 	struct child *child = children_find(service->config.children, process);
 
+	if (child)
+		child_set_held(child, false);
 	if (child && !child_is_closed(child) && child_state(child) != CHILD_FAILED && !service->ending)
 		child_disconnected(child);
+}
+
+/* What clients of an earlier engine had: their acts, and the processes that were theirs. */
+static void recover(struct service *service)
+{
+	struct children *children = service->config.children;
+
+	for (struct child *child = children_next(children, 0); child; child = children_next(children, child_id(child))) {
+		const struct record_origin *origin = child_origin(child);
+		struct act_name name = {.uid = origin->uid, .key = origin->key, .method = origin->method, .digest = origin->digest};
+		struct known_act known = {.process = child_id(child)};
+
+		keys_put(service->keys, &name, origin->made_ns, &known);
+		if (child_was_held(child))
+			hold_recover(service->sessions, origin->uid, origin->session, origin->session_size, child_id(child));
+	}
+	keys_recover(service->keys);
 }
 
 struct service *service_create(const struct service_config *config)
@@ -93,10 +112,11 @@ struct service *service_create(const struct service_config *config)
 	assert(!current);
 	service->config = *config;
 	service->sessions = sessions_create(config->loop, on_lost, service);
-	service->keys = keys_create();
+	service->keys = keys_create(config->ledger);
 	service->feeds = feeds_create();
-	service->events = events_create();
+	service->events = events_create(config->event_seq);
 	children_observe(config->children, &observer, service);
+	recover(service);
 	current = service;
 	return service;
 }

@@ -45,6 +45,8 @@ struct service_host {
 };
 
 struct service_config {
+	struct ledger *ledger;       /* acts are remembered there; NULL: by this engine only */
+	_Atomic uint64_t *event_seq; /* outlives the engine; NULL: events begin at 1 */
 	struct loop *loop;
 	struct children *children; /* service observes it (children_observe) until it is destroyed */
 	const struct service_host *host;

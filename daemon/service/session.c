@@ -53,6 +53,7 @@ struct sessions {
 	session_lost_fn lost;
 	void *lost_context;
 	struct session *keyed;
+	struct session *nameless; /* of clients without a key that an earlier engine had; NULL: none, or no more */
 	struct context *contexts;
 	struct hold *holds;
 	uint64_t last_id;
@@ -119,13 +120,18 @@ static void prune_held(struct sessions *sessions, struct session *session)
 	session->held_count = kept;
 }
 
+static void add_held(struct session *session, uint64_t process)
+{
+	session->held = mem_realloc(session->held, (session->held_count + 1) * sizeof(*session->held));
+	session->held[session->held_count++] = process;
+}
+
 void hold_lose(struct sessions *sessions, struct session *session, uint64_t process)
 {
 	if (session && session->key.length) {
 		if (session->held_count >= HELD_PRUNE && (session->held_count & (session->held_count - 1)) == 0)
 			prune_held(sessions, session);
-		session->held = mem_realloc(session->held, (session->held_count + 1) * sizeof(*session->held));
-		session->held[session->held_count++] = process;
+		add_held(session, process);
 		return;
 	}
 	if (drop_hold(sessions, process))
@@ -261,6 +267,8 @@ static void destroy(struct session *session)
 
 	if (session->key.length)
 		HASH_DEL(sessions->keyed, session);
+	if (session == sessions->nameless)
+		sessions->nameless = NULL;
 	loop_timer_destroy(session->timer);
 	context_unref(sessions, session->context);
 	free(session->held);
@@ -277,6 +285,8 @@ void sessions_destroy(struct sessions *sessions)
 		return;
 	HASH_ITER(hh, sessions->keyed, session, next)
 	destroy(session);
+	if (sessions->nameless)
+		destroy(sessions->nameless);
 	HASH_ITER(hh, sessions->holds, hold, next_hold)
 	{
 		HASH_DEL(sessions->holds, hold);
@@ -353,6 +363,37 @@ void session_leave(struct sessions *sessions, struct session *session)
 	if (!session->timer)
 		session->timer = loop_timer_create(sessions->loop, on_not_back, session);
 	loop_timer_set(session->timer, SESSION_RETURN_US);
+}
+
+const uint8_t *session_key(const struct session *session, size_t *size_out)
+{
+	*size_out = session ? session->key.length : 0;
+	return session ? session->key.bytes : NULL;
+}
+
+void hold_recover(struct sessions *sessions, uid_t uid, const uint8_t *bytes, size_t size, uint64_t process)
+{
+	struct session *session = NULL;
+	struct key key;
+
+	hold_take(sessions, process);
+	memset(&key, 0, sizeof(key));
+	key.uid = uid;
+	key.length = (uint8_t)size;
+	if (size) {
+		memcpy(key.bytes, bytes, size);
+		HASH_FIND(hh, sessions->keyed, &key, sizeof(key), session);
+	} else {
+		session = sessions->nameless;
+	}
+	if (!session)
+		session = make(sessions, &key);
+	if (!size)
+		sessions->nameless = session;
+	if (!session->timer)
+		session->timer = loop_timer_create(sessions->loop, on_not_back, session);
+	loop_timer_set(session->timer, SESSION_RECOVER_US);
+	add_held(session, process);
 }
 
 uint64_t session_id(const struct session *session)

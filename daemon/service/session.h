@@ -19,6 +19,7 @@
 
 #define SESSION_KEY_MAX 64u
 #define SESSION_RETURN_US 2000000u
+#define SESSION_RECOVER_US 10000000u /* after an engine that died */
 
 struct loop;
 struct peer;
@@ -37,6 +38,8 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 /* A connection of this session is gone. */
 void session_leave(struct sessions *sessions, struct session *session);
 uint64_t session_id(const struct session *session);
+/* The key it has, *size_out 0 without one. Valid while the session is. session may be NULL. */
+const uint8_t *session_key(const struct session *session, size_t *size_out);
 
 /* Fills the session's part of a spec's context; session NULL: the defaults. Valid while the session is. */
 void session_fill_context(const struct session *session, struct spec_context *context);
@@ -49,5 +52,10 @@ void hold_take(struct sessions *sessions, uint64_t process);
 void hold_release(struct sessions *sessions, uint64_t process);
 /* The holder has vanished: its session (may be NULL) holds on if it can. */
 void hold_lose(struct sessions *sessions, struct session *session, uint64_t process);
+/*
+ * An engine before this one had a stream that was the process: the hold is lost SESSION_RECOVER_US from now, unless the
+ * session of this key (size 0: none) comes back, or another stream takes one.
+ */
+void hold_recover(struct sessions *sessions, uid_t uid, const uint8_t *key, size_t key_size, uint64_t process);
 /* The process is gone. */
 void hold_forget(struct sessions *sessions, uint64_t process);

@@ -395,8 +395,10 @@ void stream_create(struct call *call, struct stream_start *start)
 	outflow_init(&stream->outflow, call, stream->child);
 	input_init(&stream->input, stream->service->feeds, stream->child, &input_observer, stream);
 	open_windows(stream, start);
-	if (holds(stream))
+	if (holds(stream)) {
 		hold_take(stream->service->sessions, child_id(stream->child));
+		child_set_held(stream->child, true);
+	}
 	child_observe(stream->child, &observer, stream);
 	call_set_ops(call, &ops, stream);
 	catch_up(stream, start);

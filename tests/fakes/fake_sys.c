@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +199,16 @@ ssize_t sys_recvmsg(int socket, struct msghdr *message, int flags)
 int sys_memfd(const char *name, unsigned flags)
 {
 	return PASS("memfd", memfd_create(name, flags | MFD_CLOEXEC));
+}
+
+ssize_t sys_pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+	return PASS("pwrite", pwrite(fd, bytes, size, offset));
+}
+
+ssize_t sys_sendfile(int to, int from, size_t size)
+{
+	return PASS("sendfile", sendfile(to, from, NULL, short_bytes && size > short_bytes ? short_bytes : size));
 }
 
 int sys_ftruncate(int fd, off_t size)

@@ -65,6 +65,7 @@ class Client:
         self.next_stream = 1
         self.waiting = {}
         self.buffer = b""
+        self.cut = b""  # header of a frame whose payload did not come whole
         self.fds = []
 
     def close(self):
@@ -101,8 +102,11 @@ class Client:
         return taken
 
     def read_frame(self):
-        length, stream, type_, flags = struct.unpack(">IIBB", self._read(10))
-        return stream, type_, flags, self._read(length)
+        self.cut = self._read(10)
+        length, stream, type_, flags = struct.unpack(">IIBB", self.cut)
+        payload = self._read(length)
+        self.cut = b""
+        return stream, type_, flags, payload
 
     def frame_of(self, stream):
         """The next frame of one stream, keeping those of others."""

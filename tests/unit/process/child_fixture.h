@@ -49,6 +49,8 @@ struct fake_slot {
 };
 
 struct fixture {
+	struct ledger *ledger;
+	int ledger_fd;
 	struct loop *loop;
 	struct process_host host;
 	struct children *children;
@@ -387,8 +389,10 @@ static inline void fixture_init(struct fixture *fixture)
 	fixture->sigchld = loop_signal_create(fixture->loop, SIGCHLD, on_sigchld, fixture);
 	fixture->answer = loop_defer_create(fixture->loop, on_answers, fixture);
 	fixture->deadline = loop_timer_create(fixture->loop, on_deadline, fixture);
+	fixture->ledger = ledger_create(&fixture->ledger_fd, NULL);
 	fixture->host = (struct process_host){
 		.loop = fixture->loop,
+		.ledger = fixture->ledger,
 		.context = fixture,
 		.next_id = fake_next_id,
 		.slot_take = fake_slot_take,
@@ -427,6 +431,8 @@ static inline void fixture_finish(struct fixture *fixture)
 	loop_timer_destroy(fixture->deadline);
 	loop_signal_destroy(fixture->sigchld);
 	loop_defer_destroy(fixture->answer);
+	ledger_close(fixture->ledger);
+	close(fixture->ledger_fd);
 	loop_destroy(fixture->loop);
 }
 
@@ -478,7 +484,7 @@ static inline struct child *create_child(struct fixture *fixture, struct request
 	context.uid = context.daemon_uid = geteuid();
 	context.gid = getegid();
 	CU_ASSERT_EQUAL_FATAL(spec_compile(&request->spec, &context, use, &spec, err), 0);
-	if (child_create(fixture->children, spec, geteuid(), NULL, 0, &child, err) < 0)
+	if (child_create(fixture->children, spec, &(struct record_origin){.uid = geteuid()}, NULL, 0, &child, err) < 0)
 		child = NULL;
 	else
 		child_observe(child, &note_observer, fixture);

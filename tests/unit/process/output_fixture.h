@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/ledger.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -30,6 +31,8 @@ struct child {
 };
 
 struct fixture {
+	struct ledger *ledger;
+	int ledger_fd;
 	struct loop *loop;
 	struct loop_defer *stop;
 	struct process_host host;
@@ -153,10 +156,12 @@ static inline struct fixture fixture_make(void)
 {
 	struct fixture fixture = {.loop = loop_create(), .fds_free = 1000, .retain = 256 * 1024, .writers = {-1, -1, -1, -1}};
 
+	fixture.ledger = ledger_create(&fixture.ledger_fd, NULL);
+
 	signal(SIGPIPE, SIG_IGN);
 	log_set_level(LOG_ERROR);
-	fixture.host =
-		(struct process_host){.loop = fixture.loop, .store_put = fake_put, .store_drop = fake_drop, .fds_free = fake_fds_free};
+	fixture.host = (struct process_host){
+		.loop = fixture.loop, .ledger = fixture.ledger, .store_put = fake_put, .store_drop = fake_drop, .fds_free = fake_fds_free};
 	return fixture;
 }
 
@@ -178,6 +183,8 @@ static inline void fixture_slot_fd(struct fixture *fixture, uint32_t slot, int f
 	fcntl(writer, F_SETFL, fcntl(writer, F_GETFL) | O_NONBLOCK);
 	fixture->writers[slot] = writer;
 	output_add(fixture->child.output, &(struct output_slot){.slot = slot,
+						  .ring = -1,
+						  .via = {-1, -1},
 						  .fd = fd,
 						  .retain = fixture->retain,
 						  .capture_limit = fixture->capture_limit,
@@ -251,6 +258,8 @@ static inline void fixture_close(struct fixture *fixture)
 	CU_ASSERT_EQUAL(fixture->stats.buffered, 0);
 	CU_ASSERT_EQUAL(fixture->stats.reserved, 0);
 	loop_defer_destroy(fixture->stop);
+	ledger_close(fixture->ledger);
+	close(fixture->ledger_fd);
 	loop_destroy(fixture->loop);
 }
 

@@ -392,13 +392,34 @@ uint64_t children_buffered_bytes(const struct children *children)
 	return 0;
 }
 
+const struct record_origin *child_origin(const struct child *child)
+{
+	static const struct record_origin nobody;
+
+	return &nobody;
+}
+
+bool child_was_held(const struct child *child)
+{
+	return false;
+}
+
+void child_set_held(struct child *child, bool held)
+{
+}
+
+bool child_input_total(const struct child *child, uint32_t slot, uint64_t *taken_out, uint64_t *kernel_out)
+{
+	return false;
+}
+
 const char *children_tree_method(const struct children *children)
 {
 	return "cgroup";
 }
 
-int child_create(
-	struct children *children, struct spec *spec, uid_t owner, int *fds, size_t fd_count, struct child **child_out, struct err *err)
+int child_create(struct children *children, struct spec *spec, const struct record_origin *origin, int *fds, size_t fd_count,
+	struct child **child_out, struct err *err)
 {
 	struct child *child = mem_alloc(sizeof(*child));
 

@@ -12,7 +12,7 @@ static const struct act_name start = {.uid = 5, .key = "k", .method = "Start", .
 
 void test_a_key_names_what_was_put(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct known_act known = {.process = 42}, found = {0};
 	struct act_name other_user = start;
 	struct err err;
@@ -28,7 +28,7 @@ void test_a_key_names_what_was_put(void)
 
 void test_an_act_without_a_key_is_always_new(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct act_name nameless = start;
 	struct known_act known = {.process = 42}, found;
 	struct err err;
@@ -42,7 +42,7 @@ void test_an_act_without_a_key_is_always_new(void)
 
 void test_the_same_key_for_another_request_is_refused(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct known_act known = {.process = 42}, found;
 	struct act_name other = start;
 	struct err err;
@@ -61,7 +61,7 @@ void test_the_same_key_for_another_request_is_refused(void)
 
 void test_a_key_that_is_too_long_is_refused(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	char text[KEYS_LENGTH_MAX + 2];
 	struct act_name name = start;
 	struct known_act found;
@@ -80,7 +80,7 @@ void test_a_key_that_is_too_long_is_refused(void)
 
 void test_replies_are_kept_as_they_were(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct known_act found;
 	uint8_t reply[] = {1, 2, 3};
 	struct err err;
@@ -106,7 +106,7 @@ void test_replies_are_kept_as_they_were(void)
 
 void test_keys_are_forgotten_after_ten_minutes(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct known_act found;
 	struct err err;
 
@@ -119,7 +119,7 @@ void test_keys_are_forgotten_after_ten_minutes(void)
 
 void test_the_oldest_go_when_there_are_too_many(void)
 {
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct act_name name = start;
 	struct known_act found;
 	struct err err;
@@ -140,7 +140,7 @@ void test_the_oldest_go_when_there_are_too_many(void)
 void test_the_oldest_go_when_replies_are_too_large(void)
 {
 	static uint8_t large[1 << 20];
-	struct keys *keys = keys_create();
+	struct keys *keys = keys_create(NULL);
 	struct act_name name = start;
 	char text[32];
 

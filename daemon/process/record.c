@@ -1,0 +1,155 @@
+/*
+ * See record.h. A spec is written once, however many processes have it, and goes with the last of them: its content is what
+ * compiles to the same spec again, the session's part already in it.
+ */
+#include "process/record.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "process/spec_parts.h"
+
+/* The beginning of a RECORD_SPEC; then env, each with its NUL, then limits, then the message. */
+struct stored_spec {
+	uint32_t use, uid, gid, no_new_privs;
+	uint32_t env_count, rlimit_count;
+	uint64_t env_size, message_size;
+};
+
+struct stored_rlimit {
+	char name[16];
+	uint64_t soft, hard;
+};
+
+static uint64_t last_number; /* of a spec that was stored or read */
+
+static void put_rlimits(struct buf *buf, const struct spec *spec)
+{
+	for (size_t i = 0; i < spec->rlimit_count; i++) {
+		struct stored_rlimit limit = {.soft = spec->rlimits[i].soft, .hard = spec->rlimits[i].hard};
+		const char *name = spec_rlimit_name(spec->rlimits[i].resource);
+
+		strncpy(limit.name, name ? name : "", sizeof(limit.name) - 1);
+		buf_append(buf, &limit, sizeof(limit));
+	}
+}
+
+/* Writes the spec unless it is there; returns its number, 0 with *err. */
+static uint64_t store_spec(struct ledger *ledger, struct spec *spec, struct err *err)
+{
+	struct stored_spec head = {.use = (uint32_t)spec->use, .uid = spec->uid, .gid = spec->gid, .no_new_privs = spec->no_new_privs};
+	struct buf buf = {0};
+	uint8_t *record;
+
+	if (spec->record)
+		return ledger_owner(spec->record);
+	for (; spec->env[head.env_count]; head.env_count++)
+		head.env_size += strlen(spec->env[head.env_count]) + 1;
+	head.rlimit_count = (uint32_t)spec->rlimit_count;
+	head.message_size = spawnd__v1__process_spec__get_packed_size(spec->message);
+	buf_append(&buf, &head, sizeof(head));
+	for (uint32_t i = 0; i < head.env_count; i++)
+		buf_append(&buf, spec->env[i], strlen(spec->env[i]) + 1);
+	put_rlimits(&buf, spec);
+	spawnd__v1__process_spec__pack(spec->message, buf_reserve(&buf, head.message_size));
+	buf_commit(&buf, head.message_size);
+	record = ledger_write(ledger, RECORD_SPEC, ++last_number, buf.length, err);
+	if (record) {
+		memcpy(record, buf.bytes, buf.length);
+		ledger_commit(record);
+		spec->record = record;
+		spec->ledger = ledger;
+	}
+	buf_finish(&buf);
+	return record ? last_number : 0;
+}
+
+struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err)
+{
+	uint64_t number = store_spec(ledger, spec, err);
+	struct record *record;
+
+	if (!number)
+		return NULL;
+	record = ledger_write(ledger, RECORD_PROCESS, id, sizeof(*record) + spec->slot_count * sizeof(record->slots[0]), err);
+	if (!record)
+		return NULL;
+	record->spec = number;
+	record->origin = *origin;
+	record->owner = origin->uid;
+	atomic_store(&record->on_disconnect, (uint32_t)spec->message->on_disconnect);
+	record->slot_count = (uint32_t)spec->slot_count;
+	for (size_t i = 0; i < spec->slot_count; i++)
+		record->slots[i].slot = spec->slots[i].slot;
+	return record;
+}
+
+struct record_slot *record_slot(struct record *record, uint32_t slot)
+{
+	for (uint32_t i = 0; record && i < record->slot_count; i++)
+		if (record->slots[i].slot == slot)
+			return &record->slots[i];
+	return NULL;
+}
+
+/* Whether the parts of a stored spec add up to its size. */
+static bool is_whole(const struct stored_spec *head, size_t size)
+{
+	return size >= sizeof(*head) && head->env_size <= size && head->message_size <= size &&
+	       sizeof(*head) + head->env_size + head->rlimit_count * sizeof(struct stored_rlimit) + head->message_size == size;
+}
+
+int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out, struct err *err)
+{
+	struct stored_spec head;
+	struct spec_context context = {.daemon_uid = geteuid()};
+	const char *text = (const char *)bytes + sizeof(head);
+	_cleanup_free_ char **env = NULL;
+	_cleanup_free_ Spawnd__V1__Rlimit *limits = NULL;
+	_cleanup_free_ Spawnd__V1__Rlimit **list = NULL;
+	_cleanup_free_ struct stored_rlimit *stored = NULL;
+	Spawnd__V1__ProcessSpec *message;
+	int done;
+
+	if (ledger_size(bytes) < sizeof(head))
+		return err_set(err, STATUS_DATA_LOSS, "a stored spec is too short");
+	memcpy(&head, bytes, sizeof(head));
+	if (!is_whole(&head, ledger_size(bytes)))
+		return err_set(err, STATUS_DATA_LOSS, "a stored spec is not whole");
+	env = mem_alloc((head.env_count + 1) * sizeof(*env));
+	for (uint32_t i = 0; i < head.env_count; i++, text += strlen(text) + 1)
+		env[i] = (char *)text;
+	limits = mem_alloc((head.rlimit_count + 1) * sizeof(*limits));
+	list = mem_alloc((head.rlimit_count + 1) * sizeof(Spawnd__V1__Rlimit *));
+	stored = mem_alloc((head.rlimit_count + 1) * sizeof(*stored));
+	memcpy(stored, text, head.rlimit_count * sizeof(*stored));
+	for (uint32_t i = 0; i < head.rlimit_count; i++) {
+		spawnd__v1__rlimit__init(&limits[i]);
+		limits[i].name = stored[i].name;
+		limits[i].soft = stored[i].soft;
+		limits[i].hard = stored[i].hard;
+		list[i] = &limits[i];
+	}
+	context.env = env;
+	context.rlimits = list;
+	context.rlimit_count = head.rlimit_count;
+	context.uid = head.uid;
+	context.gid = head.gid;
+	context.no_new_privs = head.no_new_privs;
+	text += head.rlimit_count * sizeof(*stored);
+	message = spawnd__v1__process_spec__unpack(NULL, head.message_size, (const uint8_t *)text);
+	if (!message)
+		return err_set(err, STATUS_DATA_LOSS, "a stored spec cannot be read");
+	done = spec_compile(message, &context, (enum spec_use)head.use, spec_out, err);
+	spawnd__v1__process_spec__free_unpacked(message, NULL);
+	if (done == 0 && !(*spec_out)->record) {
+		(*spec_out)->record = bytes;
+		(*spec_out)->ledger = ledger;
+	}
+	if (ledger_owner(bytes) > last_number)
+		last_number = ledger_owner(bytes);
+	return done;
+}

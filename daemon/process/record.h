@@ -1,0 +1,96 @@
+/*
+ * What is remembered of a process beyond this engine: one record in the ledger from before the clone until the object is
+ * removed. The rest is elsewhere: descriptors in the keeper's store, pid, exit and deadline in the journal, output in rings.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ledger.h"
+#include "process/spec.h"
+
+/* Kinds of records; the owner of each is the id of its process, of a spec its number, of an act nothing. */
+enum record_kind {
+	RECORD_SPEC = 1,
+	RECORD_PROCESS = 2,
+	RECORD_OUTPUT = 3, /* what is kept of a slot that has ended */
+	RECORD_ACT = 4,    /* what an idempotency key named; service/idempotency.c */
+};
+
+#define RECORD_KEY_MAX 128u
+#define RECORD_METHOD_MAX 48u
+#define RECORD_SESSION_MAX 64u
+#define RECORD_WHY_MAX 24u
+
+enum record_flags {
+	RECORD_STOPPING = 1,  /* stop_* are valid */
+	RECORD_EXIT_TOLD = 2, /* observers know that it has exited */
+	RECORD_CLOSED = 4,    /* and that it is closed */
+	RECORD_DRAIN_TIMED_OUT = 8,
+	RECORD_HELD = 16,   /* a stream is the process: on_disconnect is due without it */
+	RECORD_KILLED = 32, /* SIGKILL was sent by us */
+};
+
+enum record_slot_flags {
+	RECORD_SLOT_ENDED = 1,
+	RECORD_SLOT_COMPLETE = 2,
+	RECORD_SLOT_EOF = 4, /* input: nothing more is to be written */
+};
+
+struct record_slot {
+	uint32_t slot;
+	_Atomic uint32_t flags;
+	_Atomic uint64_t passed; /* output: offset behind what never was, or is no more, in a ring */
+	_Atomic uint64_t cut;    /* output: thrown away by capture */
+};
+
+/* Who asked for it, by which act. */
+struct record_origin {
+	uint32_t uid;
+	uint32_t session_size;
+	uint64_t digest;
+	int64_t made_ns;              /* CLOCK_BOOTTIME */
+	char key[RECORD_KEY_MAX + 1]; /* "": none */
+	char method[RECORD_METHOD_MAX];
+	uint8_t session[RECORD_SESSION_MAX];
+};
+
+struct record {
+	uint64_t spec; /* owner of its RECORD_SPEC */
+	uint32_t journal_slot;
+	uint32_t owner; /* uid */
+	_Atomic uint32_t flags;
+	_Atomic uint32_t on_disconnect;
+	_Atomic int32_t stop_signal, stop_scope, stop_reason;
+	uint32_t tree;                    /* number of its directory; 0: none */
+	_Atomic int64_t stop_deadline_ns; /* CLOCK_BOOTTIME */
+	_Atomic int64_t ended_boot_ns;
+	char why[RECORD_WHY_MAX];
+	struct record_origin origin;
+	uint32_t slot_count;
+	uint32_t reserved;
+	struct record_slot slots[];
+};
+
+/* Writes the record of a process, not found by others before record_commit. NULL with *err. */
+struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err);
+/* NULL when the record does not name this slot, or is NULL. */
+struct record_slot *record_slot(struct record *record, uint32_t slot);
+
+/* Of a record that is gone (NULL) nothing is remembered. */
+static inline void record_flag(struct record *record, enum record_flags flag)
+{
+	if (record)
+		atomic_fetch_or(&record->flags, (uint32_t)flag);
+}
+
+static inline bool record_has(const struct record *record, enum record_flags flag)
+{
+	return record && atomic_load(&record->flags) & (uint32_t)flag;
+}
+
+/* The spec of a RECORD_SPEC, compiled again. 0, or negative with *err. */
+int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out, struct err *err);

@@ -1,0 +1,196 @@
+"""The engine is killed -9; what its processes, their output, input and clients see of it."""
+import os
+import select
+import signal
+
+import pytest
+
+import ttrpc
+from follower import Follower
+from ttrpc import PIPE, PTY, RpcError, processes, ref, stdio
+
+
+def kill_engine(daemon):
+    """Kills it, and returns when a new one serves."""
+    with daemon.client() as client:
+        before = client.stats()
+        os.kill(before.engine_pid, signal.SIGKILL)
+    with daemon.client() as client:  # waits in the backlog of the socket
+        after = client.stats()
+    assert after.engine_pid != before.engine_pid and after.keeper_pid == before.keeper_pid
+    return after
+
+
+def read_all(daemon, process, slot=1):
+    """Everything that is kept of a slot."""
+    with daemon.client() as client:
+        stream = client.stream("Processes", "Logs", processes.ProcessEvent)
+        stream.send(processes.LogsRequest(start=processes.LogsStart(process=ref(process), slots=[slot], follow=True)))
+        data = b""
+        for event in stream:
+            if event.WhichOneof("event") == "output":
+                assert event.output.offset == len(data)
+                data += event.output.data
+                stream.send(processes.LogsRequest(grant=ttrpc.common.Grant(bytes=len(event.output.data), messages=1)))
+        return data
+
+
+def test_processes_are_taken_up_again(daemon, client):
+    child = client.start("sh", "-c", "echo one; read x; echo two $x; exit 7", name="it", labels={"a": "b"},
+                         stdio=[stdio(0, PIPE)], env=processes.Environment(set=[b"X=1"]))
+    before = client.get(child)
+    assert kill_engine(daemon).engine_restarts == 1
+    with daemon.client() as again:
+        after = again.get("it")
+        for field in ("id", "name", "pid", "state", "labels", "argv", "started_at_ns", "transport", "spec", "uid", "tree"):
+            assert getattr(after, field) == getattr(before, field), field
+        write = again.stream("Processes", "Write", processes.WriteReply)
+        write.send(processes.WriteRequest(start=processes.WriteStart(process=ref("it"))))
+        write.send(processes.WriteRequest(data=processes.StdinData(data=b"more\n", eof=True)))
+        write.half_close()
+        ended = again.wait("it", closed=True)
+        assert ended.exit.code == 7 and ended.exit.output[0].bytes == len(b"one\ntwo more\n")
+    assert read_all(daemon, "it") == b"one\ntwo more\n"
+
+
+def test_what_has_ended_is_kept_with_its_output(daemon, client):
+    small = client.start("sh", "-c", "echo small; exit 3")
+    large = client.start("sh", "-c", "seq 1 30000; exit 4")
+    for child in (small, large):
+        client.wait(child, closed=True)
+    last = client.start("true").id
+    kill_engine(daemon)
+    kill_engine(daemon)
+    with daemon.client() as again:
+        assert again.get(small).exit.code == 3 and again.get(large).exit.code == 4
+        assert again.start("true").id > last, "ids are never given twice"
+    assert read_all(daemon, small) == b"small\n"
+    assert read_all(daemon, large) == b"".join(b"%d\n" % n for n in range(1, 30001))
+
+
+def test_an_exit_while_no_engine_was_there_is_not_lost(daemon, client, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    child = client.start("sh", "-c", f"cat {fifo} >/dev/null; echo late; exit 9")
+    engine = client.stats().engine_pid
+    os.kill(engine, signal.SIGSTOP)
+    child_end = os.pidfd_open(child.pid)
+    with open(fifo, "wb"):
+        pass
+    assert select.select([child_end], [], [], 30)[0]
+    os.close(child_end)
+    os.kill(engine, signal.SIGKILL)
+    with daemon.client() as again:
+        ended = again.wait(child, closed=True)
+        assert ended.exit.code == 9
+    assert read_all(daemon, child) == b"late\n"
+    assert daemon.zombies() == []
+
+
+def test_a_spawn_goes_on_where_its_client_was(daemon):
+    def say(client, offsets):
+        stream = client.stream("Processes", "Spawn", processes.ProcessEvent)
+        start = processes.SpawnStart(spec=ttrpc.make_spec("cat"), idempotency_key="once")
+        for slot, offset in offsets.items():
+            getattr(start, "from").add(slot=slot, offset=offset)
+        stream.send(processes.SpawnRequest(start=start))
+        return stream
+
+    with daemon.client() as client:
+        stream = say(client, {})
+        first = stream.receive().spawned
+        stream.control(stdin=processes.StdinData(data=b"hello "))
+        assert stream.receive().output.data == b"hello "
+        kill_engine(daemon)
+    with daemon.client() as client:
+        stream = say(client, {1: 6})
+        again = stream.receive().spawned
+        assert (again.id, again.pid) == (first.id, first.pid)
+        assert [(o.slot, o.offset) for o in again.stdin] == [(0, 6)]
+        stream.control(stdin=processes.StdinData(data=b"lo world", offset=3, eof=True))
+        output, names, closed = stream.collect()
+        assert output == {1: b"world"} and closed.exit.code == 0
+        assert closed.exit.output[0].bytes == len(b"hello world")
+
+
+@pytest.mark.parametrize("transport", [processes.TRANSPORT_KEPT, processes.TRANSPORT_DIRECT])
+def test_every_byte_comes_once(daemon, transport):
+    want = b"".join(b"%d\n" % n for n in range(1, 400001))
+    kills = 0
+
+    def kill(follower):
+        nonlocal kills
+        if kills < 5 and len(follower.output[1]) > (kills + 1) * 300000:
+            kills += 1
+            os.kill(follower.engine, signal.SIGKILL)
+
+    follower = Follower(daemon, "sh", "-c", "seq 1 400000; exit 5", transport=transport)
+    closed = follower.run(kill)
+    assert kills == 5 and bytes(follower.output[1]) == want and closed.exit.code == 5
+    assert closed.exit.output[0].bytes == len(want) and closed.exit.output[0].complete
+
+
+def test_a_timeout_and_a_stop_go_on(daemon, client):
+    timed = client.start("sleep", "1000", timeout_ms=1500)
+    stubborn = client.start("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done", grace_ms=1500)
+    with daemon.client() as stopper:
+        reader = stopper.stream("Processes", "Attach", processes.ProcessEvent)
+        reader.send(processes.AttachRequest(start=processes.AttachStart(process=ref(stubborn), from_retained=True)))
+        while reader.receive().WhichOneof("event") != "output":
+            pass
+        stopper.start_unary("Processes", "Stop", processes.StopRequest(process=ref(stubborn)))
+        while stopper.get(stubborn).state != processes.PROCESS_STATE_STOPPING:
+            pass
+        kill_engine(daemon)
+    with daemon.client() as again:
+        assert again.wait(timed, closed=True).exit.reason == ttrpc.common.EXIT_REASON_TIMEOUT
+        ended = again.wait(stubborn, closed=True).exit
+        assert ended.reason == ttrpc.common.EXIT_REASON_STOPPED and ended.signal == signal.SIGKILL
+
+
+def test_answers_of_acts_are_remembered(daemon, client):
+    child = client.start("sleep", "1000")
+    request = processes.SignalRequest(process=ref(child), signal=signal.SIGKILL, idempotency_key="kill")
+    client.call("Processes", "Signal", request, processes.KillReply())
+    client.wait(child, closed=True)
+    remove = processes.RemoveRequest(process=ref(child), idempotency_key="remove")
+    client.call("Processes", "Remove", remove, processes.RemoveReply())
+    kill_engine(daemon)
+    with daemon.client() as again:
+        again.call("Processes", "Remove", remove, processes.RemoveReply())
+        with pytest.raises(RpcError):
+            again.get(child)
+
+
+def test_a_terminal_goes_on(daemon, client):
+    child = client.start("sh", "-c", "stty -echo; read x; echo got $x; exit 4",
+                         stdio=[stdio(n, PTY) for n in range(3)])
+    kill_engine(daemon)
+    with daemon.client() as again:
+        attach = again.stream("Processes", "Attach", processes.ProcessEvent)
+        attach.send(processes.AttachRequest(start=processes.AttachStart(process=ref(child), from_retained=True)))
+        attach.send(processes.AttachRequest(control=processes.ProcessControl(stdin=processes.StdinData(data=b"this\n"))))
+        data = b""
+        for event in attach:
+            if event.WhichOneof("event") == "output":
+                data += event.output.data
+        assert b"got this" in data
+        assert again.wait(child, closed=True).exit.code == 4
+
+
+def test_events_go_on_counting(daemon, client):
+    client.start("true")
+    child = client.start("true")
+    client.wait(child, closed=True)
+    with daemon.client() as reader:
+        stream = reader.stream("Events", "Subscribe", ttrpc.events.Event)
+        stream.send(ttrpc.events.SubscribeRequest(start=ttrpc.events.SubscribeStart(since_seq=1)))
+        last = stream.receive().seq
+    kill_engine(daemon)
+    with daemon.client() as again:
+        stream = again.stream("Events", "Subscribe", ttrpc.events.Event)
+        stream.send(ttrpc.events.SubscribeRequest(start=ttrpc.events.SubscribeStart(since_seq=last)))
+        gap = stream.receive()
+        assert gap.type == "gap" and gap.gap.first == last
+        again.start("true")
+        assert stream.receive().seq == gap.gap.last + 1
