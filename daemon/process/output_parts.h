@@ -102,7 +102,8 @@ struct output {
 
 struct place {
 	uint64_t offset;
-	size_t limit; /* bytes of a chunk; 0: held back */
+	uint64_t safe; /* bytes before it have left this engine; what lies between is taken, but not gone */
+	size_t limit;  /* bytes of a chunk; 0: held back */
 	bool reads;
 };
 

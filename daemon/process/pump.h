@@ -45,7 +45,7 @@ struct output_slot {
 
 	/* of a slot that an engine before this one had */
 	bool recovered;
-	bool waits; /* its reader is expected back: nothing is read before that, so that nothing it has not read goes */
+	bool waits;   /* its reader is expected back: nothing is read before that, so that nothing it has not read goes */
 	int ring;     /* -1: it had none */
 	int via[2];   /* pipe in between; -1 */
 	void *record; /* RECORD_OUTPUT; NULL */

@@ -21,8 +21,8 @@ uint64_t readers_floor(const struct output *output, size_t pump)
 	if (!output->block_count)
 		return floor;
 	TAILQ_FOREACH(reader, &output->readers, link)
-	if (reader->policy == READER_BLOCK && reader->places[pump].reads && reader->places[pump].offset < floor)
-		floor = reader->places[pump].offset;
+	if (reader->policy == READER_BLOCK && reader->places[pump].reads && reader->places[pump].safe < floor)
+		floor = reader->places[pump].safe;
 	return floor;
 }
 
@@ -32,8 +32,8 @@ uint64_t readers_lowest(const struct output *output, size_t pump)
 	uint64_t lowest = UINT64_MAX;
 
 	TAILQ_FOREACH(reader, &output->readers, link)
-	if (reader->places[pump].reads && reader->places[pump].offset < lowest)
-		lowest = reader->places[pump].offset;
+	if (reader->places[pump].reads && reader->places[pump].safe < lowest)
+		lowest = reader->places[pump].safe;
 	return lowest;
 }
 
@@ -99,7 +99,7 @@ struct reader *reader_create(struct child *child, enum reader_policy policy, con
 		struct pump *pump = &output->pumps[i];
 
 		reader->places[i].reads = is_listed(pump->slot, slots, slot_count);
-		reader->places[i].offset = pump_total(pump);
+		reader->places[i].offset = reader->places[i].safe = pump_total(pump);
 		reader->places[i].limit = SIZE_MAX;
 		pump->readers += reader->places[i].reads;
 		if (pump->readers != 1 || (reader->places[i].reads && policy != READER_BLOCK))
@@ -162,7 +162,7 @@ static void place(struct reader *reader, size_t index, uint64_t offset)
 	if (offset != pump->log.end)
 		pump_demote(pump, false);
 	unpin(reader);
-	reader->places[index].offset = offset;
+	reader->places[index].offset = reader->places[index].safe = offset;
 	reader->cursor = output->index.first;
 	pump_kick(pump);
 	make_ready(reader);
@@ -371,6 +371,19 @@ static bool is_done(const struct reader *reader)
 	return true;
 }
 
+/* Whoever asks for more has passed on what it took: the log may let go of it. */
+static void settle(struct reader *reader)
+{
+	for (size_t i = 0; i < reader->output->pump_count; i++) {
+		struct place *at = &reader->places[i];
+
+		if (at->safe == at->offset)
+			continue;
+		at->safe = at->offset;
+		pump_kick(&reader->output->pumps[i]);
+	}
+}
+
 enum reader_result reader_next(struct reader *reader, size_t limit, struct chunk *chunk_out)
 {
 	enum reader_result result = READER_NOTHING;
@@ -379,6 +392,7 @@ enum reader_result reader_next(struct reader *reader, size_t limit, struct chunk
 	if (!reader->output)
 		return READER_END;
 	unpin(reader);
+	settle(reader);
 	if (limit > CHUNK_MAX)
 		limit = CHUNK_MAX;
 	if (limit)

@@ -37,9 +37,9 @@ struct trees {
 /* Finds a writable place for `way` and makes the base there. 0 or -errno. */
 int tree_base_open(struct trees *trees, enum tree_way way);
 void tree_base_close(struct trees *trees);
-struct tree_dir *tree_dir_take(struct trees *trees);                /* NULL: none to be had */
+struct tree_dir *tree_dir_take(struct trees *trees);                  /* NULL: none to be had */
 struct tree_dir *tree_dir_find(struct trees *trees, unsigned number); /* takes one that lingers; NULL: there is none */
-int tree_dir_make(struct trees *trees, const struct tree_dir *dir); /* once more, if it has vanished */
+int tree_dir_make(struct trees *trees, const struct tree_dir *dir);   /* once more, if it has vanished */
 void tree_dir_put(struct trees *trees, struct tree_dir *dir, bool empty /* known to be */);
 int tree_dir_open(struct trees *trees, const struct tree_dir *dir, const char *file, int flags); /* file NULL: itself */
 bool tree_dir_is_empty(struct trees *trees, const struct tree_dir *dir);

@@ -222,7 +222,7 @@ static void tell_closed(struct input *input, struct input_slot *slot)
 	if (slot->told)
 		return;
 	slot->told = true;
-	input->observer->on_closed(input->context, slot->slot, feed_of(input->feeds, child_id(input->child), slot->slot)->kernel);
+	input->observer->on_closed(input->context, slot->slot, feed_of(input, slot->slot)->kernel);
 }
 
 /* Throws away what waits and counts it: nobody will read it. */
