@@ -17,6 +17,7 @@
 
 #define BUDGET 20
 #define WINDOW_NS (300 * INT64_C(1000000000))
+#define HEALTHY_NS INT64_C(1000000000) /* an engine that lived so long may be started again at once */
 #define DELAY_FIRST_US 100000
 #define LAUNCHERS_GONE_US 200
 #define DELAY_MAX_US 10000000
@@ -125,7 +126,7 @@ static void schedule(struct keeper *keeper)
 	int64_t now = clock_boot_ns();
 	uint64_t delay = DELAY_FIRST_US;
 
-	if (now - keeper->window_started_ns > WINDOW_NS) {
+	if (now - keeper->window_started_ns > WINDOW_NS || (keeper->ready && now - keeper->engine_started_ns > HEALTHY_NS)) {
 		keeper->window_started_ns = now;
 		keeper->failures = 0;
 	}
@@ -167,6 +168,7 @@ void engine_start(void *arg)
 	}
 	keeper->engine = pid;
 	keeper->engine_starts++;
+	keeper->engine_started_ns = clock_boot_ns();
 	keeper->doorbells_lost = false;
 	link_init(&keeper->link, pair[0]);
 	keeper->watch = loop_fd_create(keeper->loop, keeper->link.fd, LOOP_READ, on_link, keeper);

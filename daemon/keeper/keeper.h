@@ -37,6 +37,7 @@ struct keeper {
 	unsigned engine_starts;
 	unsigned failures;         /* in the present window of the budget */
 	int64_t window_started_ns; /* CLOCK_BOOTTIME */
+	int64_t engine_started_ns; /* the same */
 	bool doorbells_lost;
 
 	struct keeper_launcher {

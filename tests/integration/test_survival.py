@@ -1,7 +1,9 @@
 """The engine is killed -9; what its processes, their output, input and clients see of it."""
 import os
+import pathlib
 import select
 import signal
+import threading
 
 import pytest
 
@@ -197,3 +199,68 @@ def test_events_go_on_counting(daemon, client):
         assert gap.type == "gap" and gap.gap.first == last
         again.start("true")
         assert stream.receive().seq == gap.gap.last + 1
+
+
+def programs(daemon, name):
+    """Pids of the keeper's children that run one of our programs."""
+    found = []
+    for pid in pathlib.Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split():
+        try:
+            if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(int(pid))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def test_a_killed_launcher_leaves_a_child_or_none(daemon, client, tmp_path):
+    marks, good = tmp_path / "marks", []
+    for n in range(100):
+        launchers = programs(daemon, "spawnd-launcher")  # now, while no child is on its way to exec
+        stream = client.spawn("sh", "-c", f"echo {n} >>{marks}; exit 3")
+        for pid in launchers if n % 3 == 0 else ():
+            os.kill(pid, signal.SIGKILL)
+        try:
+            closed = stream.collect()[2]
+            assert closed.exit.code == 3
+            good.append(n)
+        except RpcError as error:
+            assert error.code in ("UNAVAILABLE", "ABORTED"), error
+    ran = sorted(map(int, marks.read_text().split()))
+    assert ran == good and len(good) >= 60
+    assert daemon.zombies() == []
+
+
+def test_a_stopped_engine_loses_nothing(daemon):
+    stopped = []
+
+    def stop(follower):
+        if not stopped and len(follower.output[1]) > 100000:
+            stopped.append(follower.engine)
+            os.kill(follower.engine, signal.SIGSTOP)
+            threading.Timer(1, os.kill, (follower.engine, signal.SIGCONT)).start()
+
+    follower = Follower(daemon, "sh", "-c", "seq 1 200000; exit 6")
+    assert follower.run(stop).exit.code == 6 and stopped
+    assert bytes(follower.output[1]) == b"".join(b"%d\n" % n for n in range(1, 200001))
+
+
+def test_without_its_keeper_the_engine_ends_and_children_run_on(make_daemon, tmp_path):
+    daemon = make_daemon()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with daemon.client() as client:
+        child = client.start("sh", "-c", f"cat {fifo} >/dev/null")
+        engine = os.pidfd_open(client.stats().engine_pid)
+    running = os.pidfd_open(child.pid)
+    daemon.process.kill()
+    daemon.process.wait()
+    assert select.select([engine], [], [], 30)[0]
+    assert not select.select([running], [], [], 0)[0]
+    with open(fifo, "wb"):
+        pass
+    assert select.select([running], [], [], 30)[0]
+    assert "the keeper is gone" in daemon.log.read_text()
+    os.close(engine)
+    os.close(running)
+    daemon.stop = lambda: None  # there is nothing left to end
