@@ -43,7 +43,7 @@ enum record_slot_flags {
 struct record_slot {
 	uint32_t slot;
 	_Atomic uint32_t flags;
-	_Atomic uint64_t passed; /* output: offset behind what never was, or is no more, in a ring */
+	_Atomic uint64_t passed; /* output: offset behind what never was, or is no more, in a ring; input without a spool: bytes taken */
 	_Atomic uint64_t cut;    /* output: thrown away by capture */
 };
 

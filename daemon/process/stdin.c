@@ -51,6 +51,13 @@ static void drop_queue(struct input *input)
 	host->store_drop(host->context, STORE_STDIN, input->child->id, input->slot);
 }
 
+/* Remembers how much was taken of an input that has no spool, or no more. */
+static void note_taken(struct input *input)
+{
+	if (input->kept)
+		atomic_store(&input->kept->passed, input->spooled > input->written ? input->spooled : input->written);
+}
+
 /* Closes our end; a socket that is also read says so to the other side. */
 static void close_input(struct input *input)
 {
@@ -60,6 +67,7 @@ static void close_input(struct input *input)
 		return;
 	loop_fd_destroy(input->watch);
 	input->watch = NULL;
+	note_taken(input);
 	if (input->socket)
 		shutdown(input->fd, SHUT_WR);
 	fd_close(&input->fd);
@@ -114,6 +122,7 @@ static ssize_t put(struct input *input, const void *bytes, size_t size)
 	if (done > 0) {
 		input->written += (uint64_t)done;
 		input->last = ((const uint8_t *)bytes)[done - 1];
+		note_taken(input);
 		tell(input);
 	}
 	return done;
@@ -235,8 +244,10 @@ void input_recover(struct input *input, int spool)
 	off_t written = spool >= 0 ? sys_lseek(spool, 0, SEEK_CUR) : 0;
 
 	input->ending = input->kept && atomic_load(&input->kept->flags) & RECORD_SLOT_EOF;
-	if (spool < 0)
+	if (spool < 0) {
+		input->written = input->kept ? atomic_load(&input->kept->passed) : 0;
 		return;
+	}
 	input->spool = spool;
 	if (written < 0 || fstat(spool, &facts) < 0)
 		return;

@@ -343,7 +343,7 @@ static int skip_known(
 	uint64_t known = feed->accepted + feed->waiting;
 
 	*skip_out = 0;
-	if (!data->_offset_case)
+	if (!data->_offset_case || slot->closed)
 		return 0;
 	if (data->offset > known)
 		return err_invalid(err, "stdin.offset", "%llu leaves a hole: %llu bytes came before", (unsigned long long)data->offset,

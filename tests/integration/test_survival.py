@@ -135,6 +135,19 @@ def test_every_byte_comes_once(daemon, transport):
     assert closed.exit.output[0].bytes == len(want) and closed.exit.output[0].complete
 
 
+def test_input_that_was_given_whole_is_not_given_again(daemon):
+    data = os.urandom(300000)
+    follower = Follower(daemon, "cat", input=data)
+    with daemon.client() as client:
+        closed = follower.once(client, None)
+    assert closed.exit.code == 0
+    kill_engine(daemon)
+    with daemon.client() as client:
+        stream = client.stream("Processes", "Spawn", processes.ProcessEvent)
+        stream.send(processes.SpawnRequest(start=processes.SpawnStart(idempotency_key=follower.key, spec=follower.spec)))
+        assert [(o.slot, o.offset) for o in stream.receive().spawned.stdin] == [(0, len(data))]
+
+
 def test_a_timeout_and_a_stop_go_on(daemon, client):
     timed = client.start("sleep", "1000", timeout_ms=1500)
     stubborn = client.start("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done", grace_ms=1500)
