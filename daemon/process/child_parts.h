@@ -23,9 +23,11 @@ struct watcher {
 
 /* A slot that we write. */
 struct input {
-	TAILQ_ENTRY(input) entry; /* children::told */
+	TAILQ_ENTRY(input) entry;      /* children::told */
+	TAILQ_ENTRY(input) gone_entry; /* children::gone */
 	struct child *child;
-	struct loop_fd *watch; /* made when the kernel first takes less than it was given */
+	struct loop_fd *watch; /* NULL: closed, gone, or none needed yet */
+	int64_t gone_ns;       /* CLOCK_BOOTTIME */
 	struct buf queue;      /* of what has no spool */
 	struct record_slot *kept;
 	uint64_t written; /* bytes with the kernel: of a spool, the file offset of its description */
@@ -40,6 +42,7 @@ struct input {
 	bool ending; /* close when the queue is empty */
 	bool telling;
 	bool tell_closed;
+	bool gone;    /* nobody reads it: is in children::gone */
 	uint8_t last; /* byte that was written */
 };
 
@@ -103,6 +106,8 @@ struct children {
 	TAILQ_HEAD(, child) all; /* ascending by id */
 	TAILQ_HEAD(, child) dead, ended;
 	TAILQ_HEAD(, input) told; /* inputs whose observers hear of what was written */
+	TAILQ_HEAD(, input) gone; /* inputs that nobody reads, oldest first */
+	struct loop_timer *gone_timer;
 	struct child *by_id, *by_name;
 	struct owner *owners;
 	struct loop_defer *defer;
@@ -174,6 +179,8 @@ void inputs_start(struct child *child); /* spawned: what is queued leaves */
 void inputs_close(struct child *child); /* the child has ended */
 void inputs_destroy(struct child *child);
 void inputs_tell(struct children *children);
+/* Inputs that nobody has read for long enough are closed; from children::gone_timer. */
+void inputs_lose_gone(struct children *children);
 
 /* ---- kill.c ---- */
 

@@ -312,6 +312,11 @@ void children_observe(struct children *children, const struct child_observer *ob
 
 /* ---- life ---- */
 
+static void on_gone(void *arg)
+{
+	inputs_lose_gone(arg);
+}
+
 struct children *children_create(const struct process_host *host, struct err *err)
 {
 	struct children *children = mem_alloc(sizeof(*children));
@@ -321,6 +326,8 @@ struct children *children_create(const struct process_host *host, struct err *er
 	TAILQ_INIT(&children->dead);
 	TAILQ_INIT(&children->ended);
 	TAILQ_INIT(&children->told);
+	TAILQ_INIT(&children->gone);
+	children->gone_timer = loop_timer_create(host->loop, on_gone, children);
 	children->defer = loop_defer_create(host->loop, on_defer, children);
 	children->retention = loop_timer_create(host->loop, on_retention, children);
 	children->trees = trees_create(host);
@@ -350,6 +357,7 @@ void children_destroy(struct children *children)
 	}
 	trees_destroy(children->trees);
 	loop_timer_destroy(children->retention);
+	loop_timer_destroy(children->gone_timer);
 	loop_defer_destroy(children->defer);
 	free(children);
 }

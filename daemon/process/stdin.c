@@ -1,6 +1,9 @@
 /*
  * The slots we write. What the kernel does not take waits in a queue of at most CHILD_STDIN_MAX; observers hear of what went
  * from the loop, never from inside child_write. Nothing leaves before the child was spawned.
+ *
+ * A pipe whose readers have all gone says so without being written to. Mostly its child is just exiting: who does not turn
+ * out to have exited GONE_NS later has closed its stdin.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +12,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -17,6 +21,7 @@
 
 #define QUEUE_KEEP 4096u
 #define SPOOL_FREE (256u << 10) /* pages are given back by pieces of this size */
+#define GONE_NS 100000000
 
 static void flush(struct input *input);
 
@@ -58,6 +63,14 @@ static void note_taken(struct input *input)
 		atomic_store(&input->kept->passed, input->spooled > input->written ? input->spooled : input->written);
 }
 
+/* It is not waited for any more whether the child exits. */
+static void leave_gone(struct input *input)
+{
+	if (input->gone)
+		TAILQ_REMOVE(&input->child->children->gone, input, gone_entry);
+	input->gone = false;
+}
+
 /* Closes our end; a socket that is also read says so to the other side. */
 static void close_input(struct input *input)
 {
@@ -65,6 +78,7 @@ static void close_input(struct input *input)
 
 	if (input->fd < 0)
 		return;
+	leave_gone(input);
 	loop_fd_destroy(input->watch);
 	input->watch = NULL;
 	note_taken(input);
@@ -97,17 +111,39 @@ static void end_input(struct input *input)
 		close_input(input);
 }
 
-static void on_writable(void *arg, unsigned events)
+/* Nobody reads the pipe any more. */
+static void note_gone(struct input *input)
 {
-	flush(arg);
+	struct children *children = input->child->children;
+
+	loop_fd_destroy(input->watch);
+	input->watch = NULL;
+	input->gone = true;
+	input->gone_ns = clock_boot_ns();
+	TAILQ_INSERT_TAIL(&children->gone, input, gone_entry);
+	if (!loop_timer_pending(children->gone_timer))
+		loop_timer_set(children->gone_timer, GONE_NS / 1000);
 }
 
-static void watch(struct input *input, bool on)
+static void on_event(void *arg, unsigned events)
 {
-	if (!input->watch && on)
-		input->watch = loop_fd_create(input->child->children->host->loop, input->fd, LOOP_WRITE, on_writable, input);
+	struct input *input = arg;
+
+	if (waiting(input))
+		flush(input);
+	else
+		note_gone(input);
+}
+
+/* Whether there is room; and of a pipe always whether it has readers: its end for writing is readable only as an error. */
+static void watch(struct input *input, bool room)
+{
+	unsigned events = (room ? LOOP_WRITE : 0u) | (input->socket || input->terminal ? 0u : LOOP_READ);
+
+	if (!input->watch && events)
+		input->watch = loop_fd_create(input->child->children->host->loop, input->fd, events, on_event, input);
 	else if (input->watch)
-		loop_fd_set(input->watch, on ? LOOP_WRITE : 0);
+		loop_fd_set(input->watch, events);
 }
 
 /* Writes; returns what the kernel took, or negative when the child will not read any more. */
@@ -222,9 +258,21 @@ static void flush(struct input *input)
 		input->child->children->stdin_bytes -= (uint64_t)done;
 	}
 	buf_trim(&input->queue, QUEUE_KEEP);
-	watch(input, false);
 	if (input->ending)
 		end_input(input);
+	if (input->fd >= 0)
+		watch(input, false);
+}
+
+void inputs_lose_gone(struct children *children)
+{
+	int64_t now = clock_boot_ns();
+	struct input *input;
+
+	while ((input = TAILQ_FIRST(&children->gone)) && input->gone_ns + GONE_NS <= now)
+		lose_input(input);
+	if (input)
+		loop_timer_set(children->gone_timer, (uint64_t)(input->gone_ns + GONE_NS - now) / 1000 + 1);
 }
 
 struct input *input_add(struct child *child, uint32_t slot, int fd, size_t count)
@@ -300,6 +348,7 @@ void inputs_destroy(struct child *child)
 
 		if (input->telling)
 			TAILQ_REMOVE(&child->children->told, input, entry);
+		leave_gone(input);
 		loop_fd_destroy(input->watch);
 		drop_queue(input);
 		fd_close(&input->fd);

@@ -82,6 +82,15 @@ def test_stdin_after_its_end_is_told_and_hurts_nobody(client):
     assert output[1] == b"all of it" and closed.exit.code == 3 and names.count("stdin_closed") == 1
 
 
+def test_a_closed_stdin_is_told_without_a_write(client):
+    client.hello()
+    stream = client.spawn("sh", "-c", "exec <&-; exec sleep 1000", stdio=[stdio(0, ttrpc.PIPE)])
+    assert [stream.receive().WhichOneof("event") for _ in range(2)] == ["spawned", "stdin_closed"]
+    stream.control(signal=processes.SignalCommand(signal=signal.SIGKILL))
+    output, names, closed = stream.collect()
+    assert names == ["exited", "closed"] and closed.exit.signal == signal.SIGKILL
+
+
 def test_a_run_that_goes_on_after_its_input_fails(client):
     client.hello()
     run = client.stream("Processes", "Run", processes.RunReply)

@@ -261,6 +261,29 @@ void test_a_terminal_echoes_resizes_and_ends(void)
 	fixture_finish(&fixture);
 }
 
+void test_a_closed_stdin_is_noticed_without_a_write(void)
+{
+	struct child *child;
+
+	fixture_init(&fixture);
+	child = start_child(&fixture, "exec <&-; exec sleep 100");
+	run_until(&fixture, "stdin_end");
+	CU_ASSERT_EQUAL(child_state(child), CHILD_RUNNING);
+	CU_ASSERT_EQUAL(child_write(child, 0, "x", 1), -EPIPE);
+	child_signal(child, SIGKILL, KILL_CHILD, NULL, NULL);
+	run_until(&fixture, "closed");
+	fixture_finish(&fixture);
+}
+
+void test_the_stdin_of_an_exiting_child_is_not_told(void)
+{
+	fixture_init(&fixture);
+	start_child(&fixture, "exit 0");
+	run_until(&fixture, "closed");
+	CU_ASSERT_PTR_NULL(strstr(fixture.history, "stdin_end"));
+	fixture_finish(&fixture);
+}
+
 void test_handed_over_pipes_are_the_clients(void)
 {
 	struct request request = {0};
