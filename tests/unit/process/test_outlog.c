@@ -28,6 +28,8 @@ static void tear_down(struct setup *setup)
 	close(setup->fds[0]);
 	close(setup->fds[1]);
 	loop_destroy(setup->fixture.loop);
+	ledger_close(setup->fixture.ledger);
+	close(setup->fixture.ledger_fd);
 }
 
 /* Puts bytes of the pattern of slot 1. */
