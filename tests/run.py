@@ -14,11 +14,13 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RELEASE = ROOT / "build"
 ASAN = ROOT / "build" / "asan"
+TSAN = ROOT / "build" / "tsan"
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "SPAWND_SANITIZED": "1",
 }
+RACES = {"TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1"}
 
 
 def ctest(build, *args):
@@ -34,6 +36,8 @@ SUITES = [
     ("architecture", pytest("tests/architecture"), {}),
     ("unit", ctest(RELEASE), {}),
     ("unit with sanitizers", ctest(ASAN), SANITIZERS),
+    ("unit with the thread sanitizer", ctest(TSAN, "-j2"), RACES),
+    ("threads", pytest("tests/threads"), {"SPAWND_BUILD": str(RELEASE), "SPAWND_TSAN": str(TSAN), **RACES}),
     ("unit under valgrind", ["tests/valgrind_unit.py", str(RELEASE)], {}),
     ("integration", pytest("tests/integration"), {"SPAWND_BUILD": str(RELEASE)}),
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
