@@ -114,7 +114,7 @@ void children_recover_outputs(struct children *children, void **records, size_t 
 struct child *child_recover(struct children *children, const struct recovered *recovered);
 void children_resume(struct children *children);
 /* How the child came to be: for who remembers acts and sessions. */
-const struct record_origin *child_origin(const struct child *child);
+void child_origin(const struct child *child, struct record_origin *origin_out);
 /* Whether a stream was the process when the engine died. */
 bool child_was_held(const struct child *child);
 /* Remembers whether one is. */

@@ -189,11 +189,11 @@ void children_recover_outputs(struct children *children, void **records, size_t 
 	children->outputs.count = count;
 }
 
-const struct record_origin *child_origin(const struct child *child)
+void child_origin(const struct child *child, struct record_origin *origin_out)
 {
-	static const struct record_origin nobody;
-
-	return child->record ? &child->record->origin : &nobody;
+	*origin_out = (struct record_origin){0};
+	if (child->record)
+		record_origin_of(child->record, origin_out);
 }
 
 bool child_was_held(const struct child *child)

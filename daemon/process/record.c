@@ -70,21 +70,43 @@ static uint64_t store_spec(struct ledger *ledger, struct spec *spec, struct err 
 struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err)
 {
 	uint64_t number = store_spec(ledger, spec, err);
+	size_t key = strlen(origin->key), method = strlen(origin->method), session = origin->session_size;
 	struct record *record;
+	uint8_t *tail;
 
 	if (!number)
 		return NULL;
-	record = ledger_write(ledger, RECORD_PROCESS, id, sizeof(*record) + spec->slot_count * sizeof(record->slots[0]), err);
+	record = ledger_write(
+		ledger, RECORD_PROCESS, id, sizeof(*record) + spec->slot_count * sizeof(record->slots[0]) + key + method + session, err);
 	if (!record)
 		return NULL;
 	record->spec = number;
-	record->origin = *origin;
-	record->owner = origin->uid;
+	record->owner = record->uid = origin->uid;
+	record->digest = origin->digest;
+	record->made_ns = origin->made_ns;
+	record->key_size = (uint8_t)key;
+	record->method_size = (uint8_t)method;
+	record->session_size = (uint8_t)session;
+	tail = (uint8_t *)&record->slots[spec->slot_count];
+	memcpy(tail, origin->key, key);
+	memcpy(tail + key, origin->method, method);
+	memcpy(tail + key + method, origin->session, session);
 	atomic_store(&record->on_disconnect, (uint32_t)spec->message->on_disconnect);
 	record->slot_count = (uint32_t)spec->slot_count;
 	for (size_t i = 0; i < spec->slot_count; i++)
 		record->slots[i].slot = spec->slots[i].slot;
 	return record;
+}
+
+void record_origin_of(const struct record *record, struct record_origin *origin_out)
+{
+	const uint8_t *tail = (const uint8_t *)&record->slots[record->slot_count];
+
+	*origin_out = (struct record_origin){
+		.uid = record->uid, .session_size = record->session_size, .digest = record->digest, .made_ns = record->made_ns};
+	memcpy(origin_out->key, tail, record->key_size);
+	memcpy(origin_out->method, tail + record->key_size, record->method_size);
+	memcpy(origin_out->session, tail + record->key_size + record->method_size, record->session_size);
 }
 
 struct record_slot *record_slot(struct record *record, uint32_t slot)

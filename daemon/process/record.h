@@ -23,7 +23,7 @@ enum record_kind {
 #define RECORD_KEY_MAX 128u
 #define RECORD_METHOD_MAX 48u
 #define RECORD_SESSION_MAX 64u
-#define RECORD_WHY_MAX 24u
+#define RECORD_WHY_MAX 16u
 
 enum record_flags {
 	RECORD_STOPPING = 1,  /* stop_* are valid */
@@ -69,14 +69,17 @@ struct record {
 	_Atomic int64_t stop_deadline_ns; /* CLOCK_BOOTTIME */
 	_Atomic int64_t ended_boot_ns;
 	char why[RECORD_WHY_MAX];
-	struct record_origin origin;
+	uint64_t digest; /* from here on its origin, see record_origin_of */
+	int64_t made_ns;
+	uint32_t uid;
+	uint8_t key_size, method_size, session_size;
 	uint32_t slot_count;
-	uint32_t reserved;
-	struct record_slot slots[];
+	struct record_slot slots[]; /* then key, method, session */
 };
 
 /* Writes the record of a process, not found by others before record_commit. NULL with *err. */
 struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err);
+void record_origin_of(const struct record *record, struct record_origin *origin_out);
 /* NULL when the record does not name this slot, or is NULL. */
 struct record_slot *record_slot(struct record *record, uint32_t slot);
 

@@ -92,15 +92,18 @@ static void on_lost(void *context, uint64_t process)
 static void recover(struct service *service)
 {
 	struct children *children = service->config.children;
+	struct record_origin origin;
 
 	for (struct child *child = children_next(children, 0); child; child = children_next(children, child_id(child))) {
-		const struct record_origin *origin = child_origin(child);
-		struct act_name name = {.uid = origin->uid, .key = origin->key, .method = origin->method, .digest = origin->digest};
+		struct act_name name = {.key = origin.key, .method = origin.method};
 		struct known_act known = {.process = child_id(child)};
 
-		keys_put(service->keys, &name, origin->made_ns, &known);
+		child_origin(child, &origin);
+		name.uid = origin.uid;
+		name.digest = origin.digest;
+		keys_put(service->keys, &name, origin.made_ns, &known);
 		if (child_was_held(child))
-			hold_recover(service->sessions, origin->uid, origin->session, origin->session_size, child_id(child));
+			hold_recover(service->sessions, origin.uid, origin.session, origin.session_size, child_id(child));
 	}
 	keys_recover(service->keys);
 }

@@ -392,11 +392,9 @@ uint64_t children_buffered_bytes(const struct children *children)
 	return 0;
 }
 
-const struct record_origin *child_origin(const struct child *child)
+void child_origin(const struct child *child, struct record_origin *origin_out)
 {
-	static const struct record_origin nobody;
-
-	return &nobody;
+	*origin_out = (struct record_origin){0};
 }
 
 bool child_was_held(const struct child *child)
