@@ -1,4 +1,4 @@
-/* See ledger.h. The memfd grows by whole pages and is mapped once, at its largest. */
+/* See ledger.h. The memfd grows by whole pages; it is mapped once, at its largest, and what is there of it can be touched. */
 #include "base/ledger.h"
 
 #include <errno.h>
@@ -73,16 +73,20 @@ static void keep_free(struct ledger *ledger, struct block *block)
 	class->free[class->count++] = block;
 }
 
-/* Maps the memfd at its largest: pages beyond its end are not touched. */
+static int open_pages(struct ledger *ledger)
+{
+	return mprotect(ledger->memory, ledger->size, PROT_READ | PROT_WRITE) < 0 ? -errno : 0;
+}
+
 static int map(struct ledger *ledger)
 {
-	void *memory = mmap(NULL, LEDGER_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ledger->fd, 0);
+	void *memory = mmap(NULL, LEDGER_BYTES_MAX, PROT_NONE, MAP_SHARED | MAP_NORESERVE, ledger->fd, 0);
 
 	if (memory == MAP_FAILED)
 		return -errno;
 	ledger->memory = memory;
 	ledger->head = memory;
-	return 0;
+	return open_pages(ledger);
 }
 
 /* Room for `bytes` more, preallocated so that no write into it can fail. */
@@ -94,9 +98,10 @@ static int grow(struct ledger *ledger, uint64_t bytes)
 	if (ledger->size + more > LEDGER_BYTES_MAX)
 		return -ENOSPC;
 	done = sys_fallocate(ledger->fd, 0, (off_t)ledger->size, (off_t)more);
-	if (done == 0)
-		ledger->size += more;
-	return done;
+	if (done < 0)
+		return done;
+	ledger->size += more;
+	return ledger->memory ? open_pages(ledger) : 0;
 }
 
 struct ledger *ledger_create(int *fd_out, struct err *err)

@@ -1,4 +1,5 @@
 #include <CUnit/CUnit.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,16 +115,17 @@ void test_another_file_is_no_ledger(void)
 void test_a_writer_that_is_killed_leaves_whole_records(void)
 {
 	struct err err = {0};
-	int fd, status;
+	int fd, status, told[2];
 	struct ledger *ledger = make(&fd);
 	pid_t pid;
 	unsigned found = 0;
+	char byte;
 
 	ledger_close(ledger);
+	CU_ASSERT_EQUAL_FATAL(pipe(told), 0);
 	pid = fork();
 	if (pid == 0) {
 		ledger = ledger_open(fd, &err);
-		alarm(1);
 		for (uint64_t i = 1;; i++) {
 			uint64_t *record = ledger_write(ledger, 1, i, 100, &err);
 
@@ -132,12 +134,18 @@ void test_a_writer_that_is_killed_leaves_whole_records(void)
 			ledger_commit(record);
 			if (i % 3 == 0)
 				ledger_free(ledger, record);
+			if (i == 20000 && write(told[1], "", 1) != 1)
+				_exit(1);
 			if (i % 1000 == 0)
 				for (void *any = ledger_next(ledger, NULL); any; any = ledger_next(ledger, any))
 					ledger_free(ledger, any);
 		}
 	}
+	CU_ASSERT_EQUAL(read(told[0], &byte, 1), 1);
+	kill(pid, SIGKILL);
 	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	close(told[0]);
+	close(told[1]);
 	CU_ASSERT(WIFSIGNALED(status));
 	ledger = ledger_open(fd, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ledger);
