@@ -15,6 +15,7 @@ LEFT_OUT = {
     "unit_launcher_": "a child that shares memory with its launcher is a plain fork to valgrind",
     "unit_keeper_": "stays plain for the same reason",
     "unit_base_test_fdpass": "valgrind keeps descriptors of its own at the limit that the test lowers",
+    "unit_runtime_test_limits": "the same",
     "unit_engine_test_control": "the same",
     "unit_engine_test_access": "no pidfd under valgrind",
     "unit_process_test_tree": "no pidfd under valgrind",
