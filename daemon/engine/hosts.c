@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -66,28 +65,21 @@ static void host_store_drop(void *context, enum store_kind kind, uint64_t owner,
 	keeper_store_drop(engine->keeper, kind, owner, index);
 }
 
-/* Packs the plan and queues it; one that did not fit a record has its memfd as the last descriptor. */
 static int host_launch(void *context, const struct plan *plan, host_launched_fn done, void *arg, struct err *err)
 {
 	struct engine *engine = context;
 	struct packed_plan packed;
-	int fds[FDPASS_MAX], result;
-	size_t count = plan->fd_count;
+	int result;
 
-	if (count >= FDPASS_MAX) {
+	if (plan->fd_count >= FDPASS_MAX) {
 		err_set(err, STATUS_RESOURCE_EXHAUSTED, "a process starts with at most %d descriptors, this one has %zu", FDPASS_MAX - 1,
-			count);
+			plan->fd_count);
 		return -EMFILE;
 	}
 	result = plan_pack(plan, &packed, err);
 	if (result < 0)
 		return result;
-	if (count)
-		memcpy(fds, plan->fds, count * sizeof(*fds));
-	if (packed.memfd >= 0)
-		fds[count++] = packed.memfd;
-	result = launch_submit(engine->launch, plan->owner, plan->journal_slot, packed.record, packed.size, fds, count, done, arg, err);
-	fd_close(&packed.memfd);
+	result = launch_submit(engine->launch, plan->owner, plan->journal_slot, packed, plan->fds, plan->fd_count, done, arg, err);
 	if (result == 0)
 		slots_count_spawn(engine->slots);
 	return result;

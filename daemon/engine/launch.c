@@ -7,7 +7,7 @@
 #include "engine/launch.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "base/clock.h"
@@ -38,10 +38,9 @@ struct pending {
 		enum launch_stage stage;
 		int error, detail;
 	} outcome;
-	uint8_t *record;
-	size_t size;
+	struct packed_plan packed;
 	size_t fd_count;
-	int fds[];
+	int fds[]; /* the submitter's, open until `done`; the last may be packed.memfd */
 };
 
 TAILQ_HEAD(pending_list, pending);
@@ -76,17 +75,9 @@ struct launch {
 
 static void pump(struct launch *launch);
 
-static void close_fds(struct pending *pending)
-{
-	for (size_t i = 0; i < pending->fd_count; i++)
-		fd_close(&pending->fds[i]);
-	pending->fd_count = 0;
-}
-
 static void destroy_pending(struct pending *pending)
 {
-	close_fds(pending);
-	free(pending->record);
+	packed_plan_finish(&pending->packed);
 	free(pending);
 }
 
@@ -129,7 +120,6 @@ static void on_settle(void *arg)
 static void settle(struct launch *launch, struct pending *pending, int32_t pid, enum launch_stage stage, int error, int detail)
 {
 	pending->outcome = (struct outcome){.pid = pid, .stage = stage, .error = error, .detail = detail};
-	close_fds(pending);
 	TAILQ_INSERT_TAIL(&launch->settled, pending, entry);
 	loop_defer_trigger(launch->settle);
 }
@@ -350,7 +340,7 @@ static struct launcher *free_launcher(struct launch *launch)
 static int send_first(struct launch *launch, struct launcher *launcher)
 {
 	struct pending *pending = TAILQ_FIRST(&launch->waiting);
-	struct iovec iov = {.iov_base = pending->record, .iov_len = pending->size};
+	struct iovec iov = {.iov_base = pending->packed.record, .iov_len = pending->packed.size};
 	ssize_t sent = fdpass_send(launcher->link.fd, &iov, 1, pending->fds, pending->fd_count);
 
 	if (sent == -EAGAIN || sent == -ENOBUFS || sent == -ENOMEM || sent == -ETOOMANYREFS)
@@ -480,33 +470,27 @@ void launch_destroy(struct launch *launch)
 	free(launch);
 }
 
-int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, uint8_t *record, size_t size, const int *fds, size_t count,
+int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, struct packed_plan packed, const int *fds, size_t count,
 	host_launched_fn done, void *arg, struct err *err)
 {
-	struct pending *pending = mem_alloc(sizeof(*pending) + count * sizeof(int));
+	struct pending *pending;
 
+	if (count_state(launch, LAUNCHER_READY) == LAUNCHERS_MAX && count_useful(launch) == 0) {
+		packed_plan_finish(&packed);
+		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u launchers are blocked, in opening files or in dead mounts", LAUNCHERS_MAX);
+		return -EAGAIN;
+	}
+	pending = mem_alloc(sizeof(*pending) + (count + 1) * sizeof(int));
 	pending->owner = owner;
 	pending->slot = slot;
 	pending->done = done;
 	pending->arg = arg;
-	pending->record = record;
-	pending->size = size;
-	if (count_state(launch, LAUNCHER_READY) == LAUNCHERS_MAX && count_useful(launch) == 0) {
-		destroy_pending(pending);
-		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u launchers are blocked, in opening files or in dead mounts", LAUNCHERS_MAX);
-		return -EAGAIN;
-	}
-	for (size_t i = 0; i < count; i++) {
-		int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-
-		if (copy < 0) {
-			int error = errno;
-
-			destroy_pending(pending);
-			return err_errno(err, error, "dup", NULL);
-		}
-		pending->fds[pending->fd_count++] = copy;
-	}
+	pending->packed = packed;
+	if (count)
+		memcpy(pending->fds, fds, count * sizeof(*fds));
+	pending->fd_count = count;
+	if (pending->packed.memfd >= 0)
+		pending->fds[pending->fd_count++] = pending->packed.memfd;
 	TAILQ_INSERT_TAIL(&launch->waiting, pending, entry);
 	launch->waiting_count++;
 	launch->count++;

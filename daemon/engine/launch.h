@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/plan.h"
 #include "process/host.h"
 
 #define LAUNCHERS_MAX 8u
@@ -34,10 +35,10 @@ struct launch *launch_create(struct loop *loop, const struct launch_host *host, 
 void launch_destroy(struct launch *launch); /* NULL is fine; no callback comes any more */
 
 /*
- * Queues an encoded plan with its descriptors (borrowed; duplicated). `record` is taken. `done` comes exactly once, later,
- * unless an error is returned.
+ * Sends a plan (taken, also on error) with its descriptors, or queues it. They are borrowed and must stay open until `done`,
+ * which comes exactly once, later, unless an error is returned. At most FDPASS_MAX - 1.
  */
-int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, uint8_t *record, size_t size, const int *fds, size_t count,
+int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, struct packed_plan packed, const int *fds, size_t count,
 	host_launched_fn done, void *arg, struct err *err);
 
 void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int error, int fd /* takes */);

@@ -124,13 +124,18 @@ static spawnd_runtime_v1_Plan message_of(const struct plan *plan)
 	};
 }
 
-/* Packs a message into memory of its own. */
+/* Packs a message into memory of its own; most fit the scratch, which spares asking for the size first. */
 static uint8_t *pack(const spawnd_runtime_v1_Plan *message, size_t *size_out)
 {
-	pb_ostream_t stream;
+	static uint8_t scratch[LINK_RECORD_MAX];
+	pb_ostream_t stream = pb_ostream_from_buffer(scratch, sizeof(scratch));
 	uint8_t *bytes;
 	size_t size;
 
+	if (pb_encode(&stream, spawnd_runtime_v1_Plan_fields, message)) {
+		*size_out = stream.bytes_written;
+		return mem_dup(scratch, stream.bytes_written);
+	}
 	if (!pb_get_encoded_size(&size, spawnd_runtime_v1_Plan_fields, message) || size > PLAN_MAX)
 		return NULL;
 	bytes = malloc(size ? size : 1);
@@ -192,4 +197,10 @@ int plan_pack(const struct plan *plan, struct packed_plan *packed_out, struct er
 	}
 	*packed_out = packed;
 	return 0;
+}
+
+void packed_plan_finish(struct packed_plan *packed)
+{
+	free(mem_steal(&packed->record));
+	fd_close(&packed->memfd);
 }

@@ -358,7 +358,7 @@ static void on_launch_failed(struct child *child, const struct err *err)
 	child_unpin(child);
 }
 
-/* The cgroup was refused: once more without it, on a new slot, because the old one belongs to whatever was cloned. */
+/* The cgroup was refused: once more, with a fresh one or without, on a new slot, because the old one belongs to whatever was cloned. */
 static int launch_again(struct child *child, struct err *err)
 {
 	struct children *children = child->children;
@@ -368,14 +368,13 @@ static int launch_again(struct child *child, struct err *err)
 
 	if (done < 0)
 		return done;
-	log_(LOG_WARNING, "process %llu: cannot be put into its cgroup, its tree will be swept", (unsigned long long)child->id);
+	log_(LOG_WARNING, "process %llu: cannot be put into its cgroup", (unsigned long long)child->id);
 	children->by_slot[child->journal_slot] = NULL;
 	host->slot_release(host->context, child->journal_slot, child->id);
 	child->journal_slot = child->record->journal_slot = slot;
 	children->by_slot[slot] = child;
 	child->exit_waits = false;
-	child->retried = true;
-	tree_give_up_dir(&child->tree);
+	tree_refused(&child->tree);
 	return launch(child, err);
 }
 
@@ -385,12 +384,13 @@ static void on_launched(void *arg, int32_t pid, enum launch_stage stage, int err
 	struct err err = {0};
 	int done = 1;
 
-	if (stage == LAUNCH_CGROUP && child->tree.dir && !child->retried)
+	if (stage == LAUNCH_CGROUP && child->tree.dir)
 		done = launch_again(child, &err);
 	if (done == 0) {
 		child_unpin(child);
 		return;
 	}
+	tree_launched(&child->tree);
 	stdio_close_theirs(&child->stdio);
 	if (stage == LAUNCH_OK && pid > 0) {
 		on_running(child, pid);
@@ -410,7 +410,7 @@ static int launch(struct child *child, struct err *err)
 	char id[96];
 	const char *extra_env[] = {id, NULL};
 	bool is_directory;
-	_cleanup_fd_ int cgroup = tree_open(&child->tree, &is_directory);
+	int cgroup = tree_open(&child->tree, &is_directory);
 	_cleanup_free_ int *fds = mem_alloc((stdio->their_count + 1) * sizeof(*fds));
 	struct plan plan = {
 		.owner = child->id,

@@ -86,7 +86,7 @@ struct child {
 	enum child_state state;
 	enum child_reason reason; /* 0: it ends by itself */
 	Spawnd__V1__OnDisconnect on_disconnect;
-	bool recovered, exit_waits, output_done, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, retried, shutdown_waits;
+	bool recovered, exit_waits, output_done, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, shutdown_waits;
 };
 
 /* Ended children of one uid. */

@@ -36,7 +36,8 @@ struct process_host {
 	void (*store_drop)(void *context, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of the owner */
 
 	/*
-	 * Sends a plan to a launcher with its descriptors (borrowed). `done` comes exactly once, later, unless an error is returned.
+	 * Sends a plan to a launcher with its descriptors (borrowed until `done`). `done` comes exactly once, later, unless an error
+	 * is returned.
 	 * -EAGAIN with RESOURCE_EXHAUSTED when no launcher can take it.
 	 */
 	int (*launch)(void *context, const struct plan *plan, host_launched_fn done, void *arg, struct err *err);

@@ -1,6 +1,6 @@
 /*
  * What a launcher is asked to do, as the process room says it; engine/plan.c packs it (proto: Plan). Everything is borrowed
- * and must live until host.launch returns.
+ * and must live until host.launch returns, the descriptors until its answer.
  */
 #pragma once
 

@@ -2,7 +2,6 @@
 #include "process/tree.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,12 +87,11 @@ unsigned tree_number(const struct tree *tree)
 	return tree->dir ? tree->dir->number : 0;
 }
 
-/* What the plan gets: the directory of v2, the list of members of v1. */
-static int open_for_plan(struct tree *tree)
+/* Swept from now on. */
+static void give_up_dir(struct tree *tree)
 {
-	if (tree->trees->way == TREE_CGROUP)
-		return tree_dir_open(tree->trees, tree->dir, NULL, O_RDONLY | O_DIRECTORY);
-	return tree_dir_open(tree->trees, tree->dir, "cgroup.procs", O_WRONLY);
+	tree_leave(tree);
+	tree->tracked = false;
 }
 
 int tree_open(struct tree *tree, bool *is_directory_out)
@@ -103,18 +101,24 @@ int tree_open(struct tree *tree, bool *is_directory_out)
 	*is_directory_out = tree->trees->way == TREE_CGROUP;
 	if (!tree->dir)
 		return -1;
-	fd = open_for_plan(tree);
+	fd = tree_dir_plan_fd(tree->trees, tree->dir);
 	if (fd == -ENOENT && tree_dir_make(tree->trees, tree->dir) == 0)
-		fd = open_for_plan(tree);
+		fd = tree_dir_plan_fd(tree->trees, tree->dir);
 	if (fd < 0)
-		tree_give_up_dir(tree);
+		give_up_dir(tree);
 	return fd < 0 ? -1 : fd;
 }
 
-void tree_give_up_dir(struct tree *tree)
+void tree_launched(struct tree *tree)
 {
-	tree_leave(tree);
-	tree->tracked = false;
+	if (tree->dir)
+		tree_dir_rest(tree->trees, tree->dir);
+}
+
+void tree_refused(struct tree *tree)
+{
+	if (tree->dir && !tree_dir_close(tree->trees, tree->dir))
+		give_up_dir(tree);
 }
 
 void tree_trim(struct tree *tree)

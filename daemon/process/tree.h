@@ -55,10 +55,11 @@ void tree_enter(struct trees *trees, struct tree *tree, uint64_t id, bool tracke
 void tree_restore(struct trees *trees, struct tree *tree, uint64_t id, unsigned number, pid_t pid);
 /* The number of its directory; 0: none. */
 unsigned tree_number(const struct tree *tree);
-/* What a plan needs: a descriptor (the caller's) of a v2 directory, or of a file to write "0" into; -1: neither. */
+/* What a plan needs: a descriptor, ours until tree_launched, of a v2 directory or of a file to write "0" into; -1: neither. */
 int tree_open(struct tree *tree, bool *is_directory_out);
-/* The launcher could not put it there: swept from now on. */
-void tree_give_up_dir(struct tree *tree);
+void tree_launched(struct tree *tree);
+/* The launcher could not put it there: swept from now on, unless the directory had vanished and can be made anew. */
+void tree_refused(struct tree *tree);
 /* The child has ended: its directory goes back when nobody is in it. */
 void tree_trim(struct tree *tree);
 /* The object goes. Members that live on keep their directory. */

@@ -20,6 +20,7 @@
 #include "process/tree_parts.h"
 
 #define POOL_MAX 256u
+#define KEPT_MAX 32u /* directories whose descriptors stay open */
 #define LINGERING_LOOKS 4u
 #define DIR_MODE 0755
 
@@ -47,7 +48,8 @@ static uint64_t value_of(const char *text, const char *key)
 	return 0;
 }
 
-int tree_dir_open(struct trees *trees, const struct tree_dir *dir, const char *file, int flags)
+/* Opens a file of a directory; NULL: itself. */
+static int open_in(struct trees *trees, const struct tree_dir *dir, const char *file, int flags)
 {
 	char path[96];
 
@@ -57,7 +59,7 @@ int tree_dir_open(struct trees *trees, const struct tree_dir *dir, const char *f
 
 int tree_dir_write(struct trees *trees, const struct tree_dir *dir, const char *file, const char *text)
 {
-	_cleanup_fd_ int fd = tree_dir_open(trees, dir, file, O_WRONLY);
+	_cleanup_fd_ int fd = open_in(trees, dir, file, O_WRONLY);
 	ssize_t done;
 
 	if (fd < 0)
@@ -126,23 +128,34 @@ static void list_below(int dir, struct tree_members *members)
 
 void tree_dir_list(struct trees *trees, const struct tree_dir *dir, struct tree_members *members)
 {
-	int fd = tree_dir_open(trees, dir, NULL, O_RDONLY | O_DIRECTORY);
+	int fd = open_in(trees, dir, NULL, O_RDONLY | O_DIRECTORY);
 
 	if (fd >= 0)
 		list_below(fd, members);
 }
 
-bool tree_dir_is_empty(struct trees *trees, const struct tree_dir *dir)
+/* Whether cgroup.events says that nobody is in there or below; so it is when the directory is gone. */
+static bool is_unpopulated(struct trees *trees, struct tree_dir *dir)
+{
+	char text[256];
+	ssize_t got;
+
+	if (dir->events_fd < 0)
+		dir->events_fd = open_in(trees, dir, "cgroup.events", O_RDONLY);
+	got = dir->events_fd < 0 ? dir->events_fd : sys_pread(dir->events_fd, text, sizeof(text) - 1, 0);
+	text[got > 0 ? got : 0] = 0;
+	if (!dir->kept)
+		fd_close(&dir->events_fd);
+	return got == -ENOENT || got == -ENODEV || (got > 0 && value_of(text, "populated") == 0);
+}
+
+bool tree_dir_is_empty(struct trees *trees, struct tree_dir *dir)
 {
 	struct tree_members members = {0};
-	char text[256];
 	bool empty;
 
-	if (trees->way == TREE_CGROUP) {
-		ssize_t got = read_file(trees, dir, "cgroup.events", text, sizeof(text));
-
-		return got == -ENOENT || (got > 0 && value_of(text, "populated") == 0);
-	}
+	if (trees->way == TREE_CGROUP)
+		return is_unpopulated(trees, dir);
 	tree_dir_list(trees, dir, &members);
 	empty = members.count == 0;
 	tree_members_finish(&members);
@@ -188,7 +201,71 @@ bool tree_dir_is_frozen(struct trees *trees, const struct tree_dir *dir)
 	return read_file(trees, dir, "freezer.state", text, sizeof(text)) > 0 && strncmp(text, "FROZEN", 6) == 0;
 }
 
+/* ---- descriptors that stay open ---- */
+
+static struct tree_dir *create_dir(unsigned number)
+{
+	struct tree_dir *dir = mem_alloc(sizeof(*dir));
+
+	dir->number = number;
+	dir->plan_fd = dir->events_fd = -1;
+	return dir;
+}
+
+static void destroy_dir(struct trees *trees, struct tree_dir *dir)
+{
+	tree_dir_close(trees, dir);
+	free(dir);
+}
+
+int tree_dir_plan_fd(struct trees *trees, struct tree_dir *dir)
+{
+	int fd;
+
+	if (dir->plan_fd >= 0)
+		return dir->plan_fd;
+	fd = trees->way == TREE_CGROUP ? open_in(trees, dir, NULL, O_RDONLY | O_DIRECTORY) : open_in(trees, dir, "cgroup.procs", O_WRONLY);
+	if (fd >= 0)
+		dir->plan_fd = fd;
+	return fd;
+}
+
+void tree_dir_rest(struct trees *trees, struct tree_dir *dir)
+{
+	if (dir->kept)
+		return;
+	if (trees->kept < KEPT_MAX) {
+		dir->kept = true;
+		trees->kept++;
+	} else {
+		fd_close(&dir->plan_fd);
+	}
+}
+
+bool tree_dir_close(struct trees *trees, struct tree_dir *dir)
+{
+	bool kept = dir->kept;
+
+	fd_close(&dir->plan_fd);
+	fd_close(&dir->events_fd);
+	dir->kept = false;
+	trees->kept -= kept;
+	return kept;
+}
+
 /* ---- the pool ---- */
+
+/* Removes one that is empty; while the kernel refuses, it lingers. */
+static void remove_dir(struct trees *trees, struct tree_dir *dir)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", dir->number);
+	if (unlinkat(trees->base, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
+	else
+		destroy_dir(trees, dir);
+}
 
 /* One whose last member has left meanwhile. A few looks at a time, so that many that stay cost nothing. */
 static struct tree_dir *find_abandoned(struct trees *trees)
@@ -199,9 +276,12 @@ static struct tree_dir *find_abandoned(struct trees *trees)
 		if (!dir)
 			return NULL;
 		TAILQ_REMOVE(&trees->lingering, dir, entry);
-		if (tree_dir_is_empty(trees, dir))
+		if (!tree_dir_is_empty(trees, dir))
+			TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
+		else if (dir->spent)
+			remove_dir(trees, dir);
+		else
 			return dir;
-		TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
 	}
 	return NULL;
 }
@@ -252,11 +332,10 @@ struct tree_dir *tree_dir_take(struct trees *trees)
 	dir = find_abandoned(trees);
 	if (dir)
 		return dir;
-	dir = mem_alloc(sizeof(*dir));
-	dir->number = ++trees->last_number;
+	dir = create_dir(++trees->last_number);
 	if (tree_dir_make(trees, dir) == 0)
 		return dir;
-	free(dir);
+	destroy_dir(trees, dir);
 	return NULL;
 }
 
@@ -274,22 +353,16 @@ struct tree_dir *tree_dir_find(struct trees *trees, unsigned number)
 
 void tree_dir_put(struct trees *trees, struct tree_dir *dir, bool empty)
 {
-	char name[16];
-
 	if (!empty && !tree_dir_is_empty(trees, dir)) {
 		TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
 		return;
 	}
-	if (trees->pool_count < POOL_MAX) {
-		TAILQ_INSERT_HEAD(&trees->pool, dir, entry);
-		trees->pool_count++;
+	if (dir->spent || trees->pool_count >= POOL_MAX) {
+		remove_dir(trees, dir);
 		return;
 	}
-	snprintf(name, sizeof(name), "%u", dir->number);
-	if (unlinkat(trees->base, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		TAILQ_INSERT_TAIL(&trees->lingering, dir, entry);
-	else
-		free(dir);
+	TAILQ_INSERT_HEAD(&trees->pool, dir, entry);
+	trees->pool_count++;
 }
 
 /* ---- the base ---- */
@@ -362,8 +435,8 @@ static void adopt_dirs(struct trees *trees)
 
 		if (entry->d_type != DT_DIR || sscanf(entry->d_name, "%u", &number) != 1)
 			continue;
-		dir = mem_alloc(sizeof(*dir));
-		dir->number = number;
+		dir = create_dir(number);
+		dir->spent = true; /* for all we know */
 		if (number > trees->last_number)
 			trees->last_number = number;
 		tree_dir_freeze(trees, dir, false);
@@ -382,13 +455,13 @@ static int try_base(struct trees *trees, enum tree_way way)
 	dir = tree_dir_take(trees);
 	if (!dir)
 		return -EACCES;
-	fd = tree_dir_open(trees, dir, "cgroup.procs", O_WRONLY);
+	fd = open_in(trees, dir, "cgroup.procs", O_WRONLY);
 	if (fd < 0) {
-		free(dir);
+		destroy_dir(trees, dir);
 		return fd;
 	}
 	sys_close(fd);
-	fd = tree_dir_open(trees, dir, way == TREE_CGROUP ? "cgroup.events" : "freezer.state", O_RDONLY);
+	fd = open_in(trees, dir, way == TREE_CGROUP ? "cgroup.events" : "freezer.state", O_RDONLY);
 	if (fd >= 0)
 		sys_close(fd);
 	trees->has_kill = way == TREE_CGROUP && faccessat(trees->base, "cgroup.kill", W_OK, 0) == 0;
@@ -485,7 +558,7 @@ void tree_base_close(struct trees *trees)
 		return;
 	while ((dir = TAILQ_FIRST(&trees->pool)) || (dir = TAILQ_FIRST(&trees->lingering))) {
 		TAILQ_REMOVE(dir == TAILQ_FIRST(&trees->pool) ? &trees->pool : &trees->lingering, dir, entry);
-		free(dir);
+		destroy_dir(trees, dir);
 	}
 	trees->pool_count = 0;
 	below = sys_openat(trees->base, ".", O_RDONLY | O_DIRECTORY, 0);

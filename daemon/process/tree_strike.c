@@ -239,8 +239,10 @@ static bool kill_dir(struct strike *strike)
 	if (!strike->by_dir || strike->signal != SIGKILL || tree->trees->way != TREE_CGROUP || !tree->trees->has_kill)
 		return false;
 	tree_dir_list(tree->trees, tree->dir, &strike->struck);
-	if (tree_dir_write(tree->trees, tree->dir, "cgroup.kill", "1") == 0)
+	if (tree_dir_write(tree->trees, tree->dir, "cgroup.kill", "1") == 0) {
+		tree->dir->spent = true;
 		return true;
+	}
 	strike->struck.count = 0;
 	return false;
 }

@@ -178,6 +178,36 @@ def test_a_tree_is_killed_by_each_method(make_daemon, tmp_path, method):
     assert not any(alive(pid) for pid in reply.ended)
 
 
+def test_a_directory_that_vanished_is_made_again(make_daemon):
+    def path_of_one(client):
+        output, _, closed = client.spawn("cat", "/proc/self/cgroup").collect()
+        assert closed.exit.code == 0
+        return output[1].decode().split("0::")[1].strip()
+
+    daemon = make_daemon(env={"SPAWND_TREE": "cgroup"})
+    mounts = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+    root = next((path for _, path, kind, *_ in mounts if kind == "cgroup2"), None)
+    with daemon.client() as client:
+        client.hello()
+        if client.stats().tree != "cgroup":
+            pytest.skip("no cgroup v2 here")
+        path = path_of_one(client)
+        assert path_of_one(client) == path, "it is reused"
+        os.rmdir(root + path)
+        assert path_of_one(client) == path
+
+
+def test_what_killed_a_tree_does_not_kill_the_next(make_daemon):
+    with make_daemon(env={"SPAWND_TREE": "cgroup"}).client() as client:
+        client.hello()
+        process = client.start("sleep", "1000")
+        stop = processes.StopRequest(process=ref(process), signal=signal.SIGKILL)
+        assert client.call("Processes", "Stop", stop, processes.KillReply()).ended == [process.pid]
+        for _ in range(3):
+            _, _, closed = client.spawn("sh", "-c", "exit 3").collect()
+            assert closed.exit.code == 3 and closed.exit.reason == common.EXIT_REASON_EXITED
+
+
 @pytest.mark.parametrize("line", ["kill 0", "kill -9 0", "trap 'kill 0' EXIT; exit 0", "kill -TERM -1 2>/dev/null & kill 0"][:3])
 def test_kill_zero_harms_nobody_else(daemon, client, line):
     client.hello()

@@ -129,8 +129,9 @@ static int submit(uint32_t slot, const int *fds, size_t count)
 
 	atomic_store(&world.slots[slot].owner, 100 + slot);
 	pb_encode(&stream, spawnd_runtime_v1_Plan_fields, &plan);
-	return launch_submit(world.launch, 100 + slot, slot, mem_dup(record, stream.bytes_written), stream.bytes_written, fds, count,
-		on_launched, &world.answers[slot], &err);
+	return launch_submit(world.launch, 100 + slot, slot,
+		(struct packed_plan){.record = mem_dup(record, stream.bytes_written), .size = stream.bytes_written, .memfd = -1}, fds,
+		count, on_launched, &world.answers[slot], &err);
 }
 
 /* The slot of the plan that the launcher of this number got, or -1 when it got none. Closes descriptors, counting them. */

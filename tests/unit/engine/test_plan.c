@@ -124,7 +124,7 @@ void test_a_plan_is_packed_whole(void)
 	CU_ASSERT_EQUAL(fds.items[0].attached, 0);
 	CU_ASSERT_EQUAL(fds.items[1].slot, 2);
 	CU_ASSERT_EQUAL(fds.items[1].same_as, 1);
-	free(packed.record);
+	packed_plan_finish(&packed);
 }
 
 /* An environment variable of `size` bytes. */
@@ -162,8 +162,7 @@ void test_a_long_plan_goes_into_a_memfd(void)
 	CU_ASSERT_EQUAL(read(packed.memfd, whole, (size_t)status.st_size), status.st_size);
 	CU_ASSERT_TRUE(unpack(whole, (size_t)status.st_size, &message));
 	CU_ASSERT_STRING_EQUAL(argv.bytes, "a");
-	close(packed.memfd);
-	free(packed.record);
+	packed_plan_finish(&packed);
 }
 
 void test_a_monster_is_refused_in_the_words_of_node(void)
