@@ -40,9 +40,9 @@ struct block {
 	uint8_t bytes[];
 };
 
-struct class
-{
-	struct block **free;
+/* Free blocks of one size. */
+struct shelf {
+	struct block **blocks;
 	size_t count, room;
 };
 
@@ -51,8 +51,7 @@ struct ledger {
 	uint8_t *memory;
 	struct head *head;
 	uint64_t size; /* of the memfd */
-	size_t used;
-	struct class classes[CLASSES];
+	struct shelf shelves[CLASSES];
 };
 
 _Static_assert(sizeof(struct head) == BLOCK_MIN, "blocks are aligned to the smallest of them");
@@ -64,13 +63,13 @@ static struct block *block_of(const void *record)
 
 static void keep_free(struct ledger *ledger, struct block *block)
 {
-	struct class *class = &ledger->classes[block->bits - BLOCK_MIN_BITS];
+	struct shelf *shelf = &ledger->shelves[block->bits - BLOCK_MIN_BITS];
 
-	if (class->count == class->room) {
-		class->room = class->room ? 2 * class->room : 16;
-		class->free = mem_realloc(class->free, class->room * sizeof(struct block *));
+	if (shelf->count == shelf->room) {
+		shelf->room = shelf->room ? 2 * shelf->room : 16;
+		shelf->blocks = mem_realloc(shelf->blocks, shelf->room * sizeof(struct block *));
 	}
-	class->free[class->count++] = block;
+	shelf->blocks[shelf->count++] = block;
 }
 
 static int open_pages(struct ledger *ledger)
@@ -144,10 +143,8 @@ static int scan(struct ledger *ledger)
 		if (block->bits < BLOCK_MIN_BITS || block->bits >= BLOCK_MIN_BITS + CLASSES || at + (UINT64_C(1) << block->bits) > end)
 			return -EBADMSG;
 		at += UINT64_C(1) << block->bits;
-		if (atomic_load(&block->state) == LIVE) {
-			ledger->used += (size_t)1 << block->bits;
+		if (atomic_load(&block->state) == LIVE)
 			continue;
-		}
 		atomic_store(&block->state, FREE);
 		keep_free(ledger, block);
 	}
@@ -185,7 +182,7 @@ void ledger_close(struct ledger *ledger)
 		munmap(ledger->memory, LEDGER_BYTES_MAX);
 	fd_close(&ledger->fd);
 	for (unsigned i = 0; i < CLASSES; i++)
-		free(ledger->classes[i].free);
+		free(ledger->shelves[i].blocks);
 	free(ledger);
 }
 
@@ -218,12 +215,12 @@ static struct block *append(struct ledger *ledger, unsigned bits, int *error_out
 void *ledger_write(struct ledger *ledger, uint32_t kind, uint64_t owner, size_t size, struct err *err)
 {
 	unsigned bits = size < LEDGER_BYTES_MAX / 2 ? bits_for(size) : BLOCK_MIN_BITS + CLASSES;
-	struct class *class = &ledger->classes[bits - BLOCK_MIN_BITS];
+	struct shelf *shelf = &ledger->shelves[bits - BLOCK_MIN_BITS];
 	struct block *block = NULL;
 	int error = -ENOSPC;
 
 	if (bits < BLOCK_MIN_BITS + CLASSES)
-		block = class->count ? class->free[--class->count] : append(ledger, bits, &error);
+		block = shelf->count ? shelf->blocks[--shelf->count] : append(ledger, bits, &error);
 	if (!block) {
 		err_set(err, STATUS_RESOURCE_EXHAUSTED, "no room to remember %zu bytes: %s", size, err_name(-error));
 		return NULL;
@@ -233,7 +230,6 @@ void *ledger_write(struct ledger *ledger, uint32_t kind, uint64_t owner, size_t 
 	block->owner = owner;
 	block->size = size;
 	memset(block->bytes, 0, size);
-	ledger->used += (size_t)1 << bits;
 	return block->bytes;
 }
 
@@ -259,7 +255,6 @@ void ledger_free(struct ledger *ledger, void *record)
 		return;
 	block = block_of(record);
 	atomic_store(&block->state, FREE);
-	ledger->used -= (size_t)1 << block->bits;
 	if ((UINT64_C(1) << block->bits) >= GIVE_BACK_MIN)
 		give_back(ledger, block);
 	keep_free(ledger, block);
@@ -293,9 +288,4 @@ void *ledger_next(struct ledger *ledger, const void *record)
 			return block->bytes;
 	}
 	return NULL;
-}
-
-size_t ledger_used(const struct ledger *ledger)
-{
-	return ledger->used;
 }

@@ -37,5 +37,3 @@ size_t ledger_size(const void *record); /* as it was asked for */
 
 /* The LIVE record after `record` (NULL: the first), in no order; NULL: there is none. */
 void *ledger_next(struct ledger *ledger, const void *record);
-
-size_t ledger_used(const struct ledger *ledger); /* bytes of blocks in use */

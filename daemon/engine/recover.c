@@ -70,6 +70,7 @@ static void sort_records(struct pointers *pointers)
 struct found {
 	struct pointers processes, outputs, specs;
 	struct spec **compiled; /* of each of specs; NULL: it could not be */
+	size_t outputs_done;    /* those before are of processes that were looked at */
 };
 
 static void find_records(struct ledger *ledger, struct found *found)
@@ -84,6 +85,7 @@ static void find_records(struct ledger *ledger, struct found *found)
 			add_pointer(&found->specs, record);
 	}
 	sort_records(&found->processes);
+	sort_records(&found->outputs);
 	sort_records(&found->specs);
 }
 
@@ -135,11 +137,27 @@ static struct stored *find_stored(const struct stored_list *list, uint64_t owner
 	return &list->items[low];
 }
 
-/* Makes one child of its record, with what is in the store for it. */
-static void make_child(const struct recovery *recovery, struct record *record, struct spec *spec)
+/* Outputs of a process. Processes come in ascending order, as outputs stand. */
+static void **next_outputs(struct found *found, uint64_t owner, size_t *count_out)
+{
+	const struct pointers *outputs = &found->outputs;
+	size_t first = found->outputs_done, end;
+
+	while (first < outputs->count && ledger_owner(outputs->items[first]) < owner)
+		first++;
+	for (end = first; end < outputs->count && ledger_owner(outputs->items[end]) == owner; end++)
+		;
+	found->outputs_done = end;
+	*count_out = end - first;
+	return outputs->items + first;
+}
+
+/* Makes one child of its record, with what store and ledger have for it. */
+static void make_child(const struct recovery *recovery, struct found *found, struct record *record, struct spec *spec)
 {
 	uint64_t id = ledger_owner(record);
-	size_t count;
+	size_t count, output_count = 0;
+	void **outputs = next_outputs(found, id, &output_count);
 	struct stored *stored = find_stored(recovery->list, id, &count);
 	_cleanup_free_ struct recovered_fd *fds = mem_alloc((count + 1) * sizeof(*fds));
 	struct recovered recovered = {
@@ -148,6 +166,8 @@ static void make_child(const struct recovery *recovery, struct record *record, s
 		.pid = slots_pid(recovery->slots, record->journal_slot),
 		.fds = fds,
 		.fd_count = count,
+		.outputs = outputs,
+		.output_count = output_count,
 	};
 
 	for (size_t i = 0; i < count; i++)
@@ -196,41 +216,29 @@ static void drop_orphans(const struct recovery *recovery)
 	}
 }
 
-/* What was kept of the output of processes that are gone. */
-static void drop_outputs(const struct recovery *recovery, void **outputs, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (outputs[i] && !children_find(recovery->children, ledger_owner(outputs[i])))
-			ledger_free(recovery->ledger, outputs[i]);
-}
-
 size_t recover_children(const struct recovery *recovery)
 {
 	struct found found;
 	size_t count = 0;
-	_cleanup_free_ void **outputs = NULL;
 
 	find_records(recovery->ledger, &found);
 	compile_specs(recovery->ledger, &found);
 	if (recovery->list->count)
 		qsort(recovery->list->items, recovery->list->count, sizeof(*recovery->list->items), compare_stored);
-	outputs = mem_alloc((found.outputs.count + 1) * sizeof(void *));
-	if (found.outputs.count)
-		memcpy(outputs, found.outputs.items, found.outputs.count * sizeof(void *));
-	children_recover_outputs(recovery->children, found.outputs.items, found.outputs.count);
 	for (size_t i = 0; i < found.processes.count; i++) {
 		struct record *record = found.processes.items[i];
 		struct spec *spec = find_spec(&found, record->spec);
 
 		if (spec && was_launched(recovery, record)) {
-			make_child(recovery, record, spec);
+			make_child(recovery, &found, record, spec);
 			count++;
 		} else {
 			forget(recovery, record);
 		}
 	}
 	drop_orphans(recovery);
-	drop_outputs(recovery, outputs, found.outputs.count);
+	for (size_t i = 0; i < found.outputs.count; i++)
+		ledger_free(recovery->ledger, found.outputs.items[i]); /* NULL: a child has it */
 	for (size_t i = 0; i < found.specs.count; i++) {
 		if (found.compiled[i])
 			spec_unref(found.compiled[i]);
@@ -239,6 +247,7 @@ size_t recover_children(const struct recovery *recovery)
 	}
 	free(found.compiled);
 	free(found.processes.items);
+	free(found.outputs.items);
 	free(found.specs.items);
 	if (count)
 		log_(LOG_INFO, "took up %zu processes again", count);

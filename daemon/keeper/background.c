@@ -71,7 +71,7 @@ void background_ready(struct keeper *keeper, bool is_ready)
 {
 	unsigned char status = is_ready ? 0 : (unsigned char)keeper->exit_status;
 
-	if (is_ready)
+	if (is_ready && !keeper->ready)
 		notify_tell("READY=1");
 	keeper->ready |= is_ready;
 	if (keeper->status_fd < 0)

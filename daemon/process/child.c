@@ -427,6 +427,7 @@ static int launch(struct child *child, struct err *err)
 	};
 	int done;
 
+	child->record->tree = tree_number(&child->tree);
 	tree_env(&child->tree, id, sizeof(id));
 	if (stdio->their_count)
 		memcpy(fds, stdio->theirs, stdio->their_count * sizeof(*fds));
@@ -541,7 +542,6 @@ static int start(struct child *child, int *fds, size_t fd_count, struct err *err
 		return done;
 	create_streams(child);
 	tree_enter(child->children->trees, &child->tree, child->id, !child->spec->message->no_tree);
-	child->record->tree = tree_number(&child->tree);
 	ledger_commit(child->record);
 	return launch(child, err);
 }

@@ -103,14 +103,14 @@ struct recovered {
 	pid_t pid;
 	struct recovered_fd *fds;
 	size_t fd_count;
+	void **outputs; /* RECORD_OUTPUT; those that are used are NULL afterwards */
+	size_t output_count;
 };
 
 /*
  * Makes the child again, as its record, its slot of the journal and its descriptors tell. Nobody is told on_spawned;
  * children_on_exit follows for one that has ended. Reading begins with children_resume.
  */
-/* Before the first: what was kept of slots that had ended. The list is taken. */
-void children_recover_outputs(struct children *children, void **records, size_t count);
 struct child *child_recover(struct children *children, const struct recovered *recovered);
 void children_resume(struct children *children);
 /* How the child came to be: for who remembers acts and sessions. */

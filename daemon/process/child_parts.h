@@ -118,10 +118,6 @@ struct children {
 	void *shut_down_context;
 	size_t shut_down_waits;
 	struct loop_timer *not_back; /* clients of an earlier engine have that long */
-	struct {
-		void **records; /* of outputs; NULL once taken */
-		size_t count;
-	} outputs; /* of children that are still to be recovered */
 	struct child *by_slot[JOURNAL_SLOTS];
 };
 

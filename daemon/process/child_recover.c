@@ -23,17 +23,12 @@ static int take(const struct recovered *recovered, enum store_kind kind, uint32_
 	return -1;
 }
 
-/* The record of what was kept of a slot that has ended. */
-static void *find_output(const struct child *child, uint32_t slot)
+/* Takes the record of what was kept of a slot that has ended; NULL: there is none. */
+static void *take_output(const struct recovered *recovered, uint32_t slot)
 {
-	for (size_t i = 0; i < child->children->outputs.count; i++) {
-		void *record = child->children->outputs.records[i];
-
-		if (record && ledger_owner(record) == child->id && outlog_record_slot(record) == slot) {
-			child->children->outputs.records[i] = NULL;
-			return record;
-		}
-	}
+	for (size_t i = 0; i < recovered->output_count; i++)
+		if (recovered->outputs[i] && outlog_record_slot(recovered->outputs[i]) == slot)
+			return mem_steal(&recovered->outputs[i]);
 	return NULL;
 }
 
@@ -53,7 +48,7 @@ static void add_output(struct child *child, const struct recovered *recovered, c
 		.waits = record_has(child->record, RECORD_HELD),
 		.ring = take(recovered, STORE_RING, slot->slot),
 		.via = {take(recovered, STORE_PIPE, 2 * slot->slot), take(recovered, STORE_PIPE, 2 * slot->slot + 1)},
-		.record = find_output(child, slot->slot),
+		.record = take_output(recovered, slot->slot),
 	};
 
 	if (kept && atomic_load(&kept->flags) & RECORD_SLOT_ENDED)
@@ -157,20 +152,17 @@ static void on_not_back(void *arg)
 	struct child *child;
 
 	TAILQ_FOREACH(child, &children->all, entry)
-	if (child->recovered)
-		output_stop_waiting(child->output);
+	output_stop_waiting(child->output);
 }
 
 void children_resume(struct children *children)
 {
 	struct child *child;
 
-	free(mem_steal(&children->outputs.records));
-	children->outputs.count = 0;
+	if (TAILQ_EMPTY(&children->all))
+		return;
 	TAILQ_FOREACH(child, &children->all, entry)
 	{
-		if (!child->recovered)
-			continue;
 		child_pin(child);
 		output_start(child->output);
 		inputs_start(child);
@@ -181,12 +173,6 @@ void children_resume(struct children *children)
 	}
 	children->not_back = loop_timer_create(children->host->loop, on_not_back, children);
 	loop_timer_set(children->not_back, CLIENT_RETURNS_US);
-}
-
-void children_recover_outputs(struct children *children, void **records, size_t count)
-{
-	children->outputs.records = records;
-	children->outputs.count = count;
 }
 
 void child_origin(const struct child *child, struct record_origin *origin_out)

@@ -342,7 +342,6 @@ void children_destroy(struct children *children)
 		return;
 	children->observer = NULL;
 	loop_timer_destroy(children->not_back);
-	free(children->outputs.records);
 	HASH_CLEAR(by_id, children->by_id);
 	HASH_CLEAR(by_name, children->by_name);
 	while ((child = TAILQ_FIRST(&children->all))) {

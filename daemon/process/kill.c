@@ -500,7 +500,8 @@ void child_stop(struct child *child, int signal, uint64_t grace_ms, enum kill_sc
 	if (op) {
 		add_waiter(op, done, context);
 		hasten(op, signal, grace_ms, scope);
-		remember(op);
+		if (child->ladder == op) /* it may have found nobody left */
+			remember(op);
 		child_unpin(child);
 		return;
 	}

@@ -55,7 +55,8 @@ void reader_limit(struct reader *reader, uint32_t slot, size_t limit);
 
 /*
  * Looks at the next chunk of at most `limit` bytes, in the order of reading across slots where it can be told and none is
- * held back. END: every slot has ended and been taken. The chunk is not consumed until reader_take.
+ * held back. END: every slot has ended and been taken. The chunk is not consumed until reader_take; whoever asks for the next
+ * has passed it on. Until then a BLOCK reader holds the log, so that bytes which are only in this engine survive it.
  */
 enum reader_result reader_next(struct reader *reader, size_t limit, struct chunk *chunk_out);
 void reader_take(struct reader *reader, const struct chunk *chunk);

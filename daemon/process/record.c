@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "process/spec_parts.h"
+#include "base/rlimits.h"
 
 /* The beginning of a RECORD_SPEC; then env, each with its NUL, then limits, then the message. */
 struct stored_spec {
@@ -30,7 +30,7 @@ static void put_rlimits(struct buf *buf, const struct spec *spec)
 {
 	for (size_t i = 0; i < spec->rlimit_count; i++) {
 		struct stored_rlimit limit = {.soft = spec->rlimits[i].soft, .hard = spec->rlimits[i].hard};
-		const char *name = spec_rlimit_name(spec->rlimits[i].resource);
+		const char *name = rlimits_name_of(spec->rlimits[i].resource);
 
 		strncpy(limit.name, name ? name : "", sizeof(limit.name) - 1);
 		buf_append(buf, &limit, sizeof(limit));

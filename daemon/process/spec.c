@@ -13,7 +13,9 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "base/ledger.h"
 #include "base/mem.h"
+#include "base/rlimits.h"
 #include "process/spec_parts.h"
 
 #define DEFAULT_SHELL "/bin/sh"
@@ -195,7 +197,7 @@ static void build_rlimits(struct spec *spec, const struct spec_context *context)
 	spec->rlimits = mem_alloc((context->rlimit_count + message->n_rlimits + 1) * sizeof(*spec->rlimits));
 	for (size_t i = 0; i < context->rlimit_count; i++) {
 		struct rlimit_spec limit = {
-			.resource = spec_rlimit_of(context->rlimits[i]->name),
+			.resource = rlimits_of(context->rlimits[i]->name),
 			.soft = context->rlimits[i]->soft,
 			.hard = context->rlimits[i]->hard,
 		};
@@ -212,7 +214,7 @@ static void build_rlimits(struct spec *spec, const struct spec_context *context)
 	}
 	for (size_t i = 0; i < message->n_rlimits; i++)
 		put_rlimit(spec, (struct rlimit_spec){
-					 .resource = spec_rlimit_of(message->rlimits[i]->name),
+					 .resource = rlimits_of(message->rlimits[i]->name),
 					 .soft = message->rlimits[i]->soft,
 					 .hard = message->rlimits[i]->hard,
 				 });

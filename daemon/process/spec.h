@@ -10,8 +10,9 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "base/ledger.h"
 #include "spawnd/v1/processes.pb-c.h"
+
+struct ledger;
 
 /* Which method asks: it decides defaults (stdin, on_disconnect, capture). */
 enum spec_use { SPEC_SPAWN, SPEC_RUN, SPEC_START };

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/mem.h"
+#include "base/rlimits.h"
 #include "process/spec_parts.h"
 
 #define NAME_MAX_BYTES 128u
@@ -25,46 +26,6 @@ int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct
 	if (nul)
 		return err_invalid(err, field, "must not contain NUL (byte %zu)", (size_t)(nul - bytes->data));
 	return 0;
-}
-
-static const struct {
-	const char *name;
-	int resource;
-} limits[] = {
-	{"as", RLIMIT_AS},
-	{"core", RLIMIT_CORE},
-	{"cpu", RLIMIT_CPU},
-	{"data", RLIMIT_DATA},
-	{"fsize", RLIMIT_FSIZE},
-	{"locks", RLIMIT_LOCKS},
-	{"memlock", RLIMIT_MEMLOCK},
-	{"msgqueue", RLIMIT_MSGQUEUE},
-	{"nice", RLIMIT_NICE},
-	{"nofile", RLIMIT_NOFILE},
-	{"nproc", RLIMIT_NPROC},
-	{"rss", RLIMIT_RSS},
-	{"rtprio", RLIMIT_RTPRIO},
-	{"rttime", RLIMIT_RTTIME},
-	{"sigpending", RLIMIT_SIGPENDING},
-	{"stack", RLIMIT_STACK},
-};
-
-int spec_rlimit_of(const char *name)
-{
-	if (strncasecmp(name, "RLIMIT_", 7) == 0)
-		name += 7;
-	for (size_t i = 0; i < array_size(limits); i++)
-		if (strcasecmp(name, limits[i].name) == 0)
-			return limits[i].resource;
-	return -1;
-}
-
-const char *spec_rlimit_name(int resource)
-{
-	for (size_t i = 0; i < array_size(limits); i++)
-		if (limits[i].resource == resource)
-			return limits[i].name;
-	return NULL;
 }
 
 static int check_name(const char *name, struct err *err)
@@ -170,7 +131,7 @@ static int check_rlimits(const Spawnd__V1__ProcessSpec *request, struct err *err
 
 	for (size_t i = 0; i < request->n_rlimits; i++) {
 		const Spawnd__V1__Rlimit *limit = request->rlimits[i];
-		int resource = spec_rlimit_of(limit->name);
+		int resource = rlimits_of(limit->name);
 
 		if (resource < 0) {
 			snprintf(field, sizeof(field), "spec.rlimits[%zu].name", i);
@@ -180,7 +141,7 @@ static int check_rlimits(const Spawnd__V1__ProcessSpec *request, struct err *err
 		if (limit->soft > limit->hard)
 			return err_invalid(err, field, "soft is above hard");
 		for (size_t j = 0; j < i; j++)
-			if (spec_rlimit_of(request->rlimits[j]->name) == resource)
+			if (rlimits_of(request->rlimits[j]->name) == resource)
 				return err_invalid(err, field, "limits the same as spec.rlimits[%zu]", j);
 	}
 	return 0;

@@ -12,10 +12,6 @@
 int spec_check(const Spawnd__V1__ProcessSpec *request, struct err *err);
 /* Bytes that become a C string: no NUL among them. */
 int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct err *err);
-/* The RLIMIT_* of "nofile" or "RLIMIT_NOFILE"; -1: there is none of this name. */
-int spec_rlimit_of(const char *name);
-/* The other way round; NULL: none that has a name here. */
-const char *spec_rlimit_name(int resource);
 
 /* ---- spec_env.c ---- */
 

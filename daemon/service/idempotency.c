@@ -30,8 +30,8 @@ struct entry {
 struct keys {
 	struct ledger *ledger; /* NULL: nothing outlives this engine */
 	struct entry *table;
-	TAILQ_HEAD(, entry) by_age; /* oldest first */
-	size_t bytes;               /* of replies */
+	TAILQ_HEAD(by_age, entry) by_age; /* oldest first */
+	size_t bytes;                     /* of replies */
 };
 
 struct id {
@@ -78,7 +78,6 @@ struct keys *keys_create(struct ledger *ledger)
 	struct keys *keys = mem_alloc(sizeof(*keys));
 
 	keys->ledger = ledger;
-
 	TAILQ_INIT(&keys->by_age);
 	return keys;
 }
@@ -89,10 +88,8 @@ void keys_destroy(struct keys *keys)
 
 	if (!keys)
 		return;
-	while ((entry = TAILQ_FIRST(&keys->by_age))) {
-		entry->record = NULL;
+	while ((entry = TAILQ_FIRST(&keys->by_age)))
 		drop(keys, entry);
-	}
 	free(keys);
 }
 
@@ -169,6 +166,21 @@ static void store_act(struct keys *keys, struct entry *entry)
 	entry->record = stored;
 }
 
+/* Into both tables. What an earlier engine knew comes in any order. */
+static void enter(struct keys *keys, struct entry *entry)
+{
+	struct entry *before = TAILQ_LAST(&keys->by_age, by_age);
+
+	while (before && before->made_ns > entry->made_ns)
+		before = TAILQ_PREV(before, by_age, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&keys->by_age, before, entry, link);
+	else
+		TAILQ_INSERT_HEAD(&keys->by_age, entry, link);
+	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
+	keys->bytes += entry->reply_size;
+}
+
 static void read_act(struct keys *keys, struct stored_act *stored)
 {
 	struct entry *entry = mem_alloc(sizeof(*entry) + stored->id_size);
@@ -181,9 +193,7 @@ static void read_act(struct keys *keys, struct stored_act *stored)
 	entry->reply_size = stored->reply_size;
 	entry->reply = mem_dup((uint8_t *)(stored + 1) + entry->id_size, entry->reply_size ? entry->reply_size : 1);
 	entry->record = stored;
-	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
-	TAILQ_INSERT_TAIL(&keys->by_age, entry, link);
-	keys->bytes += entry->reply_size;
+	enter(keys, entry);
 }
 
 void keys_recover(struct keys *keys)
@@ -212,9 +222,7 @@ void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, co
 	entry->reply_size = known->reply ? known->reply_size : 0;
 	entry->id_size = id.size;
 	memcpy(entry->id, id.bytes, id.size);
-	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
-	TAILQ_INSERT_TAIL(&keys->by_age, entry, link);
-	keys->bytes += entry->reply_size;
+	enter(keys, entry);
 	store_act(keys, entry);
 	trim(keys, now_ns);
 }

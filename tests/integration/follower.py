@@ -48,19 +48,19 @@ class Follower:
         self.output = {}
         self.input = input
         self.engine = None
-        self.process = None
+        self.process = self.pid = None
 
     def take(self, slot, offset, data):
         have = self.output.setdefault(slot, bytearray())
         assert offset == len(have), (slot, offset, len(have))
         have += data
 
-    def feed(self, stream, spawned):
+    def feed(self, spawned):
+        """What the daemon has not taken yet, in pieces."""
         taken = {at.slot: at.offset for at in spawned.stdin}.get(0, 0)
-        for at in range(taken, max(len(self.input), 1), 1 << 16):
-            data = self.input[at:at + (1 << 16)]
-            eof = at + len(data) >= len(self.input)
-            yield processes.StdinData(data=data, offset=at, eof=eof)
+        for at in range(taken, len(self.input), 1 << 16):
+            yield processes.StdinData(data=self.input[at:at + (1 << 16)], offset=at)
+        yield processes.StdinData(offset=len(self.input), eof=True)
 
     def once(self, client, on_output):
         self.engine = client.stats().engine_pid
@@ -74,8 +74,8 @@ class Follower:
             kind = event.WhichOneof("event")
             if kind == "spawned":
                 assert self.process in (None, event.spawned.id), "started twice"
-                self.process = event.spawned.id
-                pending = self.feed(stream, event.spawned) if self.input else None
+                self.process, self.pid = event.spawned.id, event.spawned.pid
+                pending = self.feed(event.spawned) if self.input else None
             elif kind == "stdin_grant":
                 room += event.stdin_grant.bytes
             elif kind == "output":

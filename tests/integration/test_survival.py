@@ -3,7 +3,6 @@ import os
 import pathlib
 import select
 import signal
-import threading
 
 import pytest
 
@@ -244,6 +243,15 @@ def test_a_killed_launcher_leaves_a_child_or_none(daemon, client, tmp_path):
     assert daemon.zombies() == []
 
 
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def writer_of(follower):
+    """The one child of the shell that the follower started."""
+    return pathlib.Path(f"/proc/{follower.pid}/task/{follower.pid}/children").read_text().split()[0]
+
+
 def test_a_stopped_engine_loses_nothing(daemon):
     stopped = []
 
@@ -251,7 +259,9 @@ def test_a_stopped_engine_loses_nothing(daemon):
         if not stopped and len(follower.output[1]) > 100000:
             stopped.append(follower.engine)
             os.kill(follower.engine, signal.SIGSTOP)
-            threading.Timer(1, os.kill, (follower.engine, signal.SIGCONT)).start()
+            while state_of(writer_of(follower)) != "S":
+                os.sched_yield()  # until its pipe is full and it waits for us
+            os.kill(follower.engine, signal.SIGCONT)
 
     follower = Follower(daemon, "sh", "-c", "seq 1 200000; exit 6")
     assert follower.run(stop).exit.code == 6 and stopped

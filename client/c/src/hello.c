@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/rlimits.h"
 #include "internal.h"
 #include "spawnd/v1/admin.pb-c.h"
 
@@ -15,33 +16,11 @@
 
 extern char **environ;
 
-static const struct {
-	const char *name;
-	int resource;
-} resources[] = {
-	{"core", RLIMIT_CORE},
-	{"data", RLIMIT_DATA},
-	{"fsize", RLIMIT_FSIZE},
-	{"memlock", RLIMIT_MEMLOCK},
-	{"nofile", RLIMIT_NOFILE},
-	{"nproc", RLIMIT_NPROC},
-	{"rss", RLIMIT_RSS},
-	{"stack", RLIMIT_STACK},
-	{"cpu", RLIMIT_CPU},
-	{"as", RLIMIT_AS},
-	{"locks", RLIMIT_LOCKS},
-	{"sigpending", RLIMIT_SIGPENDING},
-	{"msgqueue", RLIMIT_MSGQUEUE},
-	{"nice", RLIMIT_NICE},
-	{"rtprio", RLIMIT_RTPRIO},
-	{"rttime", RLIMIT_RTTIME},
-};
-
 struct context {
 	Spawnd__V1__ClientContext message;
 	char cwd[PATH_MAX];
 	ProtobufCBinaryData *env;
-	Spawnd__V1__Rlimit rlimits[array_size(resources)], *rlimit_list[array_size(resources)];
+	Spawnd__V1__Rlimit rlimits[RLIMITS], *rlimit_list[RLIMITS];
 };
 
 /* The umask, as the kernel tells it since Linux 4.7. umask(2) can only be read by changing it for every thread. */
@@ -61,13 +40,15 @@ static bool read_umask(uint32_t *mask_out)
 
 static void fill_rlimits(struct context *context)
 {
-	for (size_t i = 0; i < array_size(resources); i++) {
+	for (size_t i = 0; i < RLIMITS; i++) {
 		struct rlimit limit;
+		int resource;
+		const char *name = rlimits_name(i, &resource);
 
-		if (getrlimit((__rlimit_resource_t)resources[i].resource, &limit) < 0)
+		if (getrlimit((__rlimit_resource_t)resource, &limit) < 0)
 			continue;
 		spawnd__v1__rlimit__init(&context->rlimits[i]);
-		context->rlimits[i].name = (char *)resources[i].name;
+		context->rlimits[i].name = (char *)name;
 		context->rlimits[i].soft = limit.rlim_cur;
 		context->rlimits[i].hard = limit.rlim_max;
 		context->rlimit_list[context->message.n_rlimits++] = &context->rlimits[i];
