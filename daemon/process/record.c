@@ -82,6 +82,8 @@ struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spe
 		return NULL;
 	record->spec = number;
 	record->owner = record->uid = origin->uid;
+	if (origin->held)
+		record_flag(record, RECORD_HELD);
 	record->digest = origin->digest;
 	record->made_ns = origin->made_ns;
 	record->key_size = (uint8_t)key;

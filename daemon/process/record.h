@@ -53,6 +53,7 @@ struct record_origin {
 	uint32_t session_size;
 	uint64_t digest;
 	int64_t made_ns;              /* CLOCK_BOOTTIME */
+	bool held;                    /* a stream is the process, from its birth on; read back as RECORD_HELD */
 	char key[RECORD_KEY_MAX + 1]; /* "": none */
 	char method[RECORD_METHOD_MAX];
 	uint8_t session[RECORD_SESSION_MAX];

@@ -74,6 +74,7 @@ static void origin_of(const struct launch_request *request, const struct act_nam
 	const uint8_t *key = session_key(session, &size);
 
 	*origin = (struct record_origin){.uid = name->uid, .digest = name->digest, .made_ns = now_ns, .session_size = (uint32_t)size};
+	origin->held = request->use != SPEC_START;
 	snprintf(origin->key, sizeof(origin->key), "%s", name->key ? name->key : "");
 	snprintf(origin->method, sizeof(origin->method), "%s", name->method);
 	if (size)

@@ -484,7 +484,8 @@ static inline struct child *create_child(struct fixture *fixture, struct request
 	context.uid = context.daemon_uid = geteuid();
 	context.gid = getegid();
 	CU_ASSERT_EQUAL_FATAL(spec_compile(&request->spec, &context, use, &spec, err), 0);
-	if (child_create(fixture->children, spec, &(struct record_origin){.uid = geteuid()}, NULL, 0, &child, err) < 0)
+	if (child_create(fixture->children, spec, &(struct record_origin){.uid = geteuid(), .held = use != SPEC_START}, NULL, 0, &child,
+		    err) < 0)
 		child = NULL;
 	else
 		child_observe(child, &note_observer, fixture);

@@ -13,6 +13,7 @@ void test_a_child_lives_in_nodes_order(void)
 	fixture_init(&fixture);
 	child = start_child(&fixture, "echo out; exit 7");
 	CU_ASSERT_EQUAL(child_state(child), CHILD_STARTING);
+	CU_ASSERT_TRUE(child_was_held(child)); /* remembered before it can be cloned */
 	CU_ASSERT_EQUAL(children_running(fixture.children), 1);
 	read_output(&fixture, child);
 	run_until(&fixture, "closed");

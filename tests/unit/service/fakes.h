@@ -288,6 +288,7 @@ struct child {
 	struct spec *spec;
 	enum child_state state;
 	bool closed, handed;
+	bool held, born_held;
 	char output[3][FAKE_LOG]; /* of slots 0, 1, 2 */
 	uint64_t retained[3], cut[3];
 	bool ended[3];
@@ -399,11 +400,12 @@ void child_origin(const struct child *child, struct record_origin *origin_out)
 
 bool child_was_held(const struct child *child)
 {
-	return false;
+	return child->held;
 }
 
 void child_set_held(struct child *child, bool held)
 {
+	child->held = held;
 }
 
 bool child_input_total(const struct child *child, uint32_t slot, uint64_t *taken_out, uint64_t *kernel_out)
@@ -423,6 +425,7 @@ int child_create(struct children *children, struct spec *spec, const struct reco
 
 	child->id = children->count + 1;
 	child->spec = spec_ref(spec);
+	child->held = child->born_held = origin->held;
 	child->input_room = FAKE_LOG;
 	children->list[children->count++] = child;
 	*child_out = child;

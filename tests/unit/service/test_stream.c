@@ -453,6 +453,7 @@ void test_stdin_goes_through_and_is_granted_again(void)
 
 	fake_begin(&fake);
 	child = spawn(&call);
+	CU_ASSERT_TRUE(child->born_held);
 	CU_ASSERT_EQUAL(say_stdin(&call, 0, "early ", 6, false), 0);
 	CU_ASSERT_STRING_EQUAL(child->input, "");
 	fake_spawned(child);
