@@ -122,6 +122,9 @@ int link_receive(struct link *link, const pb_msgdesc_t *type, void *message, int
 	ssize_t got = fdpass_receive(link->fd, bytes, sizeof(bytes), fds, count_out);
 	pb_istream_t stream;
 
+	/* a peer that died without reading all we sent: told once, ahead of the records it left, which are still there */
+	if (got == -ECONNRESET)
+		got = fdpass_receive(link->fd, bytes, sizeof(bytes), fds, count_out);
 	if (got == -EAGAIN)
 		return 0;
 	if (got == 0 || got == -ECONNRESET)

@@ -77,6 +77,7 @@ void outlog_recover(struct outlog *log, const struct outlog_owner *owner, int ri
 		log->end = log->ring->end;
 		owner->stats->reserved += log->ring->size;
 		charge(log, owner, (size_t)(log->ring->end - ring_from(log->ring)));
+		ledger_free(owner->host->ledger, record); /* it was being made from the ring */
 		return;
 	}
 	if (done != -ENOENT)

@@ -118,3 +118,31 @@ void test_the_journal_is_shared_sealed_and_checked(void)
 	journal_unmap(two);
 	close(fd);
 }
+
+/* The kernel tells of what it had not read before it gives what it had sent. */
+void test_records_of_a_peer_that_died_unread_are_not_lost(void)
+{
+	spawnd_runtime_v1_KeeperNotice notice = stored(1);
+	int fds[FDPASS_MAX], pipes[2];
+	size_t count;
+
+	open_links();
+	CU_ASSERT_EQUAL(sys_pipe(pipes, 0), 0);
+	CU_ASSERT_EQUAL(link_send(&near, spawnd_runtime_v1_KeeperNotice_fields, &notice, NULL, 0), 0);
+	for (uint64_t owner = 1; owner <= 3; owner++) {
+		notice = stored(owner);
+		CU_ASSERT_EQUAL(link_send(&far, spawnd_runtime_v1_KeeperNotice_fields, &notice, pipes, 2), 0);
+	}
+	link_finish(&far);
+	for (uint64_t owner = 1; owner <= 3; owner++) {
+		CU_ASSERT_EQUAL_FATAL(link_receive(&near, spawnd_runtime_v1_KeeperNotice_fields, &notice, fds, &count), 1);
+		CU_ASSERT_EQUAL(notice.notice.stored.owner, owner);
+		CU_ASSERT_EQUAL_FATAL(count, 2);
+		close(fds[0]);
+		close(fds[1]);
+	}
+	CU_ASSERT_EQUAL(link_receive(&near, spawnd_runtime_v1_KeeperNotice_fields, &notice, fds, &count), -EPIPE);
+	close(pipes[0]);
+	close(pipes[1]);
+	close_links();
+}
