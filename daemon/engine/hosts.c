@@ -65,6 +65,13 @@ static void host_store_drop(void *context, enum store_kind kind, uint64_t owner,
 	keeper_store_drop(engine->keeper, kind, owner, index);
 }
 
+static void host_store_forget(void *context, enum store_kind kind, uint64_t owner, uint32_t index)
+{
+	struct engine *engine = context;
+
+	keeper_store_forget(engine->keeper, kind, owner, index);
+}
+
 static int host_launch(void *context, const struct plan *plan, host_launched_fn done, void *arg, struct err *err)
 {
 	struct engine *engine = context;
@@ -119,6 +126,7 @@ void engine_fill_process_host(struct engine *engine)
 		.slot_release = host_slot_release,
 		.store_put = host_store_put,
 		.store_drop = host_store_drop,
+		.store_forget = host_store_forget,
 		.launch = host_launch,
 		.signal = host_signal,
 		.signal_pidfd = host_signal_pidfd,

@@ -19,10 +19,13 @@
 #define WELCOME_TIMEOUT_MS 10000
 #define FAREWELL_TIMEOUT_MS 1000
 #define NOTICES_PER_TURN 256
+#define FORGET_US 5000
 #define KEEPER_FD_RESERVE 128u /* descriptors the keeper needs for itself */
 
 typedef spawnd_runtime_v1_KeeperOrder order_message;
 typedef spawnd_runtime_v1_KeeperNotice notice_message;
+
+#define DROPS_MAX array_size(((spawnd_runtime_v1_StoreDrops *)NULL)->drops)
 
 /* A signal whose outcome somebody waits for. */
 struct ticket {
@@ -56,6 +59,8 @@ struct keeper {
 	struct ticket *tickets;
 	struct holding *holdings;
 	size_t stored, store_limit;
+	spawnd_runtime_v1_StoreDrops forgotten; /* still to be dropped, before any other order */
+	struct loop_timer *forget;
 };
 
 /* The most descriptors the keeper may hold for us: it has our limit. */
@@ -96,8 +101,8 @@ static void lose(struct keeper *keeper, int error)
 	keeper->observer->on_lost(keeper->context);
 }
 
-/* Sends an order; what the socket does not take now waits. 0 or -errno. */
-static int send_order(struct keeper *keeper, const order_message *order, const int *fds, size_t count)
+/* What the socket does not take now waits. 0 or -errno. */
+static int transmit(struct keeper *keeper, const order_message *order, const int *fds, size_t count)
 {
 	int done;
 
@@ -111,6 +116,26 @@ static int send_order(struct keeper *keeper, const order_message *order, const i
 	return done;
 }
 
+/* Drops what was forgotten. */
+static void send_forgotten(void *arg)
+{
+	struct keeper *keeper = arg;
+	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_drop_tag};
+
+	if (!keeper->forgotten.drops_count)
+		return;
+	order.order.drop = keeper->forgotten;
+	keeper->forgotten.drops_count = 0;
+	transmit(keeper, &order, NULL, 0);
+}
+
+/* Sends an order, after what was forgotten before it. 0 or -errno. */
+static int send_order(struct keeper *keeper, const order_message *order, const int *fds, size_t count)
+{
+	send_forgotten(keeper);
+	return transmit(keeper, order, fds, count);
+}
+
 struct keeper *keeper_create(struct loop *loop, int fd, const struct keeper_observer *observer, void *context)
 {
 	struct keeper *keeper = mem_alloc(sizeof(*keeper));
@@ -120,6 +145,7 @@ struct keeper *keeper_create(struct loop *loop, int fd, const struct keeper_obse
 	keeper->context = context;
 	keeper->store_limit = limit_of_store();
 	keeper->answer = loop_defer_create(loop, fail_tickets, keeper);
+	keeper->forget = loop_timer_create(loop, send_forgotten, keeper);
 	link_init(&keeper->link, fd);
 	return keeper;
 }
@@ -143,6 +169,7 @@ void keeper_destroy(struct keeper *keeper)
 		free(holding);
 	}
 	loop_defer_destroy(keeper->answer);
+	loop_timer_destroy(keeper->forget);
 	loop_fd_destroy(keeper->watch);
 	link_finish(&keeper->link);
 	free(keeper);
@@ -211,30 +238,60 @@ int keeper_store_put(
 	return 0;
 }
 
-void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
+/* Takes a name, or all of an owner, out of the table. False when it is not there. */
+static bool remove_name(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
 {
-	order_message order = {
-		.which_order = spawnd_runtime_v1_KeeperOrder_drop_tag,
-		.order.drop = {.owner = owner, .kind = (uint32_t)kind, .index = index, .all_indexes = kind == STORE_ANY},
-	};
 	struct holding *holding;
 	size_t at;
 
 	HASH_FIND(hh, keeper->holdings, &owner, sizeof(owner), holding);
 	if (!holding)
-		return;
+		return false;
 	if (kind == STORE_ANY) {
 		keeper->stored -= holding->count;
 		holding->count = 0;
 	} else {
 		at = find_name(holding, (uint32_t)kind, index);
 		if (at == holding->count)
-			return;
+			return false;
 		holding->names[at] = holding->names[--holding->count];
 		keeper->stored--;
 	}
 	trim_holding(keeper, holding);
-	send_order(keeper, &order, NULL, 0);
+	return true;
+}
+
+/* Adds one to what is forgotten; all of an owner takes the place of what was dropped of it before. */
+static void add_forgotten(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
+{
+	spawnd_runtime_v1_StoreDrops *forgotten = &keeper->forgotten;
+	pb_size_t kept = 0;
+
+	for (pb_size_t i = 0; i < forgotten->drops_count; i++)
+		if (kind != STORE_ANY || forgotten->drops[i].owner != owner)
+			forgotten->drops[kept++] = forgotten->drops[i];
+	forgotten->drops_count = kept;
+	if (kept == DROPS_MAX)
+		send_forgotten(keeper);
+	forgotten->drops[forgotten->drops_count++] =
+		(spawnd_runtime_v1_StoreDrop){.owner = owner, .kind = (uint32_t)kind, .index = index, .all_indexes = kind == STORE_ANY};
+}
+
+void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
+{
+	if (!remove_name(keeper, kind, owner, index))
+		return;
+	add_forgotten(keeper, kind, owner, index);
+	send_forgotten(keeper);
+}
+
+void keeper_store_forget(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
+{
+	if (!remove_name(keeper, kind, owner, index))
+		return;
+	add_forgotten(keeper, kind, owner, index);
+	if (!loop_timer_pending(keeper->forget))
+		loop_timer_set(keeper->forget, FORGET_US);
 }
 
 /* A ticket for an outcome that somebody waits for; 0 when nobody does. */

@@ -59,6 +59,8 @@ void keeper_ready(struct keeper *keeper);
 int keeper_store_put(
 	struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
 void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of owner */
+/* The same with the next order, or FORGET_US later: for what nobody waits for. */
+void keeper_store_forget(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index);
 void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg);
 void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);
 int keeper_start_launcher(struct keeper *keeper, uint32_t index); /* 0 or -errno; the answer comes to the observer */

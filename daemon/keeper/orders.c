@@ -80,7 +80,7 @@ static void start_launcher(struct keeper *keeper, uint32_t index)
 static void obey(struct keeper *keeper, const order_message *order, int *fds, size_t count)
 {
 	const spawnd_runtime_v1_StorePut *put = &order->order.put;
-	const spawnd_runtime_v1_StoreDrop *drop = &order->order.drop;
+	const spawnd_runtime_v1_StoreDrop *drop = order->order.drop.drops;
 	const spawnd_runtime_v1_SignalSlot *to = &order->order.signal;
 	int error;
 
@@ -93,7 +93,8 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 			store_put(&keeper->store, put->owner, put->kind, put->first_index + (uint32_t)i, fd_steal(&fds[i]));
 		break;
 	case spawnd_runtime_v1_KeeperOrder_drop_tag:
-		store_drop(&keeper->store, drop->owner, drop->kind, drop->index, drop->all_indexes);
+		for (pb_size_t i = 0; i < order->order.drop.drops_count; i++, drop++)
+			store_drop(&keeper->store, drop->owner, drop->kind, drop->index, drop->all_indexes);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_signal_tag:
 		error = -orders_signal_slot(keeper->journal, to->slot, to->owner, to->signal, to->group);

@@ -91,12 +91,17 @@ static void close_if_done(struct child *child)
 		close_child(child);
 }
 
-static void on_slot_end(void *context, uint32_t slot)
+/* Of a pipe that ended by itself nobody has the other end any more. */
+static void on_slot_end(void *context, uint32_t slot, bool complete)
 {
 	struct child *child = context;
 	const struct process_host *host = child->children->host;
+	const struct slot_spec *spec = child_find_slot(child->spec, slot);
 
-	host->store_drop(host->context, STORE_STDIO, child->id, slot);
+	if (complete && spec && spec->kind == SLOT_PIPE_OUT)
+		host->store_forget(host->context, STORE_STDIO, child->id, slot);
+	else
+		host->store_drop(host->context, STORE_STDIO, child->id, slot);
 }
 
 static void on_all_ended(void *context)

@@ -244,7 +244,7 @@ void children_drop(struct child *child)
 		HASH_DELETE(by_name, children->by_name, child);
 	children->by_slot[child->journal_slot] = NULL;
 	ledger_free(host->ledger, mem_steal(&child->record));
-	host->store_drop(host->context, STORE_ANY, child->id, 0);
+	host->store_forget(host->context, STORE_ANY, child->id, 0);
 	host->slot_release(host->context, child->journal_slot, child->id);
 	child->removed = true;
 	TAILQ_INSERT_TAIL(&children->dead, child, entry);

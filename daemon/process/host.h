@@ -33,7 +33,8 @@ struct process_host {
 	/* Duplicates of the descriptors go to the keeper. RESOURCE_EXHAUSTED when its table would be full. */
 	int (*store_put)(
 		void *context, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
-	void (*store_drop)(void *context, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of the owner */
+	void (*store_drop)(void *context, enum store_kind kind, uint64_t owner, uint32_t index);   /* STORE_ANY: all of the owner */
+	void (*store_forget)(void *context, enum store_kind kind, uint64_t owner, uint32_t index); /* some milliseconds later */
 
 	/*
 	 * Sends a plan to a launcher with its descriptors (borrowed until `done`). `done` comes exactly once, later, unless an error

@@ -45,7 +45,7 @@ static bool tell_slot(struct output *output, struct pump *pump)
 	if (pump->tell_end) {
 		pump->tell_end = 0;
 		if (observer->on_end)
-			observer->on_end(output->context, pump->slot);
+			observer->on_end(output->context, pump->slot, pump->complete);
 	}
 	return !output->destroyed;
 }

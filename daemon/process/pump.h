@@ -25,9 +25,10 @@ struct output_stats {
 
 /* Always called from the loop, never from inside a function of this header; destroying the output in there is fine. Any may be NULL. */
 struct output_observer {
-	void (*on_end)(void *context, uint32_t slot);          /* end of file, or given up; readers may still have bytes to take */
-	void (*on_all_ended)(void *context);                   /* once, after the on_end of the last slot */
-	void (*on_capture_kill)(void *context, uint32_t slot); /* once per slot: it wrote more than its limit */
+	/* End of file (then it is complete), or given up; readers may still have bytes to take. */
+	void (*on_end)(void *context, uint32_t slot, bool complete);
+	void (*on_all_ended)(void *context);                                           /* once, after the on_end of the last slot */
+	void (*on_capture_kill)(void *context, uint32_t slot);                         /* once per slot: it wrote more than its limit */
 	void (*on_gap)(void *context, uint32_t slot, uint64_t offset, uint64_t bytes); /* a reader was told of a gap */
 };
 

@@ -71,7 +71,7 @@ static void leave_gone(struct input *input)
 	input->gone = false;
 }
 
-/* Closes our end; a socket that is also read says so to the other side. */
+/* Closes our end; a socket that is also read says so to the other side. After the child nobody is expected to wait for it. */
 static void close_input(struct input *input)
 {
 	const struct process_host *host = input->child->children->host;
@@ -85,7 +85,9 @@ static void close_input(struct input *input)
 	if (input->socket)
 		shutdown(input->fd, SHUT_WR);
 	fd_close(&input->fd);
-	if (!input->second)
+	if (!input->second && child_has_exited(input->child))
+		host->store_forget(host->context, STORE_STDIO, input->child->id, input->slot);
+	else if (!input->second)
 		host->store_drop(host->context, STORE_STDIO, input->child->id, input->slot);
 	drop_queue(input);
 }

@@ -294,7 +294,10 @@ static inline void fake_child(const struct plan *plan)
 {
 	int targets[256], procs = -1, error;
 	const struct spec *spec = plan->spec;
+	sigset_t none;
 
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	if (plan->cgroup >= 0)
 		procs = openat(plan->fds[plan->cgroup], "cgroup.procs", O_WRONLY);
@@ -400,6 +403,7 @@ static inline void fixture_init(struct fixture *fixture)
 		.slot_release = fake_slot_release,
 		.store_put = fake_store_put,
 		.store_drop = fake_store_drop,
+		.store_forget = fake_store_drop,
 		.launch = fake_launch,
 		.signal = fake_signal,
 		.signal_pidfd = fake_signal_pidfd,

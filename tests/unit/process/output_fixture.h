@@ -126,7 +126,7 @@ static inline void turn(struct fixture *fixture)
 		CU_ASSERT_FATAL(condition);                                                                                                \
 	} while (0)
 
-static inline void fixture_on_end(void *context, uint32_t slot)
+static inline void fixture_on_end(void *context, uint32_t slot, bool complete)
 {
 	((struct fixture *)context)->ends[slot]++;
 }
