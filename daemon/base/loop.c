@@ -1,21 +1,40 @@
 /*
- * The loop on libevent 2: the only file that includes it. One pass = wait, callbacks, then what was deferred. Timers are
- * precise (timerfd). Handles are allocated, so that struct event stays in here; destroying one inside a callback is safe
- * because nothing of it is touched after its callback was entered.
+ * The loop on libevent 2: the only file that includes it. One pass = wait, callbacks, then what was deferred. Handles are
+ * allocated, so that struct event stays in here; destroying one inside a callback is safe because nothing of it is touched
+ * after its callback was entered.
+ *
+ * Timers stand in a heap of our own before one timerfd, which is set only for a timer that is due earlier than it already
+ * wakes us: most timers are moved or cancelled long before, and cost no system call. Signals come through a signalfd.
  */
 #include "base/loop.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <signal.h>
 #include <sys/queue.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/mem.h"
+#include "base/sys.h"
+
+#define TIMER_MAX_US (INT64_MAX / 4000) /* what is later never comes */
+#define NOT_PENDING SIZE_MAX
 
 struct loop {
 	struct event_base *base;
 	TAILQ_HEAD(, loop_defer) deferred;
+	struct loop_timer **timers; /* a heap: the first is due first */
+	size_t timer_count, timer_room;
+	int timer_fd;
+	int64_t wakes_ns; /* when timer_fd does; INT64_MAX: never */
+	struct event timer_event;
+	TAILQ_HEAD(, loop_signal) signals;
+	int signal_fd; /* -1 until a signal is watched */
+	struct event signal_event;
 	uint64_t pass;
 	int64_t pass_started_ns; /* 0: no callback has run in this pass */
 	bool stopped;
@@ -32,15 +51,17 @@ struct loop_fd {
 };
 
 struct loop_timer {
-	struct event event;
 	struct loop *loop;
+	int64_t due_ns; /* CLOCK_BOOTTIME */
+	size_t place;   /* in loop::timers, or NOT_PENDING */
 	loop_fn fn;
 	void *arg;
 };
 
 struct loop_signal {
-	struct event event;
+	TAILQ_ENTRY(loop_signal) link; /* loop::signals */
 	struct loop *loop;
+	int signal;
 	loop_fn fn;
 	void *arg;
 };
@@ -76,22 +97,29 @@ static void count_pass(struct loop *loop)
 	loop->pass_started_ns = 0;
 }
 
+static void on_timers(evutil_socket_t fd, short what, void *arg);
+
 struct loop *loop_create(void)
 {
 	struct event_config *config = event_config_new();
 	struct loop *loop = mem_alloc(sizeof(*loop));
 
 	TAILQ_INIT(&loop->deferred);
+	TAILQ_INIT(&loop->signals);
+	loop->signal_fd = -1;
+	loop->wakes_ns = INT64_MAX;
+	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (config) {
-		event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
 		event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 		loop->base = event_base_new_with_config(config);
 		event_config_free(config);
 	}
-	if (!loop->base) {
-		free(loop);
+	if (!loop->base || loop->timer_fd < 0) {
+		loop_destroy(loop);
 		return NULL;
 	}
+	event_assign(&loop->timer_event, loop->base, loop->timer_fd, EV_READ | EV_PERSIST, on_timers, loop);
+	event_add(&loop->timer_event, NULL);
 	return loop;
 }
 
@@ -99,7 +127,11 @@ void loop_destroy(struct loop *loop)
 {
 	if (!loop)
 		return;
-	event_base_free(loop->base);
+	if (loop->base)
+		event_base_free(loop->base);
+	fd_close(&loop->timer_fd);
+	fd_close(&loop->signal_fd);
+	free(loop->timers);
 	free(loop);
 }
 
@@ -117,6 +149,18 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
+/* Has the timerfd wake us in time for the first timer; when it wakes us earlier, nothing is changed. */
+static void set_timer_fd(struct loop *loop)
+{
+	int64_t due_ns = loop->timer_count ? loop->timers[0]->due_ns : INT64_MAX;
+	struct itimerspec at = {.it_value = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000}};
+
+	if (due_ns >= loop->wakes_ns)
+		return;
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+	loop->wakes_ns = due_ns;
+}
+
 int loop_run(struct loop *loop)
 {
 	loop->stopped = false;
@@ -125,6 +169,7 @@ int loop_run(struct loop *loop)
 
 		if (!TAILQ_EMPTY(&loop->deferred))
 			flags |= EVLOOP_NONBLOCK;
+		set_timer_fd(loop);
 		if (event_base_loop(loop->base, flags) < 0)
 			return -errno;
 		run_deferred(loop);
@@ -194,13 +239,48 @@ void loop_fd_destroy(struct loop_fd *watch)
 	free(watch);
 }
 
-/* libevent's view of a timer that ran out. */
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	struct loop_timer *timer = arg;
+/* ---- timers ---- */
 
-	enter_callback(timer->loop);
-	timer->fn(timer->arg);
+static void put_timer(struct loop *loop, struct loop_timer *timer, size_t place)
+{
+	loop->timers[place] = timer;
+	timer->place = place;
+}
+
+/* Moves a timer to where it belongs, from a place that is free. */
+static void settle_timer(struct loop *loop, struct loop_timer *timer, size_t place)
+{
+	for (; place > 0 && loop->timers[(place - 1) / 2]->due_ns > timer->due_ns; place = (place - 1) / 2)
+		put_timer(loop, loop->timers[(place - 1) / 2], place);
+	for (;;) {
+		size_t next = 2 * place + 1;
+
+		if (next + 1 < loop->timer_count && loop->timers[next + 1]->due_ns < loop->timers[next]->due_ns)
+			next++;
+		if (next >= loop->timer_count || loop->timers[next]->due_ns >= timer->due_ns)
+			break;
+		put_timer(loop, loop->timers[next], place);
+		place = next;
+	}
+	put_timer(loop, timer, place);
+}
+
+/* The timerfd woke us: whatever is due now. */
+static void on_timers(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+	int64_t now = clock_boot_ns();
+	uint64_t expirations;
+
+	sys_read(fd, &expirations, sizeof(expirations));
+	loop->wakes_ns = INT64_MAX;
+	while (loop->timer_count && loop->timers[0]->due_ns <= now) {
+		struct loop_timer *timer = loop->timers[0];
+
+		loop_timer_cancel(timer);
+		enter_callback(loop);
+		timer->fn(timer->arg);
+	}
 }
 
 struct loop_timer *loop_timer_create(struct loop *loop, loop_fn fn, void *arg)
@@ -210,42 +290,94 @@ struct loop_timer *loop_timer_create(struct loop *loop, loop_fn fn, void *arg)
 	timer->loop = loop;
 	timer->fn = fn;
 	timer->arg = arg;
-	evtimer_assign(&timer->event, loop->base, on_timer, timer);
+	timer->place = NOT_PENDING;
 	return timer;
 }
 
 void loop_timer_set(struct loop_timer *timer, uint64_t after_us)
 {
-	struct timeval after = {.tv_sec = (time_t)(after_us / 1000000), .tv_usec = (suseconds_t)(after_us % 1000000)};
+	struct loop *loop = timer->loop;
 
-	event_add(&timer->event, &after);
+	timer->due_ns = clock_boot_ns() + (after_us < TIMER_MAX_US ? (int64_t)after_us : TIMER_MAX_US) * 1000;
+	if (timer->place == NOT_PENDING) {
+		if (loop->timer_count == loop->timer_room) {
+			loop->timer_room = loop->timer_room ? loop->timer_room * 2 : 16;
+			loop->timers = mem_realloc(loop->timers, loop->timer_room * sizeof(struct loop_timer *));
+		}
+		timer->place = loop->timer_count++;
+	}
+	settle_timer(loop, timer, timer->place);
 }
 
 void loop_timer_cancel(struct loop_timer *timer)
 {
-	event_del(&timer->event);
+	struct loop *loop = timer->loop;
+	size_t place = timer->place;
+	struct loop_timer *last;
+
+	if (place == NOT_PENDING)
+		return;
+	timer->place = NOT_PENDING;
+	last = loop->timers[--loop->timer_count];
+	if (last != timer)
+		settle_timer(loop, last, place);
 }
 
 bool loop_timer_pending(const struct loop_timer *timer)
 {
-	return event_pending(&timer->event, EV_TIMEOUT, NULL);
+	return timer->place != NOT_PENDING;
 }
 
 void loop_timer_destroy(struct loop_timer *timer)
 {
 	if (!timer)
 		return;
-	event_del(&timer->event);
+	loop_timer_cancel(timer);
 	free(timer);
 }
 
-/* libevent's view of a signal that came. */
-static void on_signal(evutil_socket_t fd, short what, void *arg)
-{
-	struct loop_signal *watch = arg;
+/* ---- signals ---- */
 
-	enter_callback(watch->loop);
+static void tell_signal(struct loop *loop, int signal)
+{
+	struct loop_signal *watch;
+
+	TAILQ_FOREACH(watch, &loop->signals, link)
+	if (watch->signal == signal)
+		break;
+	if (!watch)
+		return;
+	enter_callback(loop);
 	watch->fn(watch->arg);
+}
+
+/* Signals that came: each kind once, however often it came. */
+static void on_signals(evutil_socket_t fd, short what, void *arg)
+{
+	struct signalfd_siginfo infos[8];
+	ssize_t got = sys_read(fd, infos, sizeof(infos));
+
+	for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(*infos); i++)
+		tell_signal(arg, (int)infos[i].ssi_signo);
+}
+
+/* Blocks what is watched, so that it waits for the signalfd. */
+static void set_signal_fd(struct loop *loop)
+{
+	struct loop_signal *watch;
+	sigset_t watched;
+
+	sigemptyset(&watched);
+	TAILQ_FOREACH(watch, &loop->signals, link)
+	sigaddset(&watched, watch->signal);
+	sigprocmask(SIG_BLOCK, &watched, NULL);
+	if (loop->signal_fd >= 0) {
+		signalfd(loop->signal_fd, &watched, 0);
+		return;
+	}
+	loop->signal_fd = signalfd(-1, &watched, SFD_NONBLOCK | SFD_CLOEXEC);
+	event_assign(&loop->signal_event, loop->base, loop->signal_fd, EV_READ | EV_PERSIST, on_signals, loop);
+	event_add(&loop->signal_event, NULL);
 }
 
 struct loop_signal *loop_signal_create(struct loop *loop, int signal, loop_fn fn, void *arg)
@@ -253,20 +385,29 @@ struct loop_signal *loop_signal_create(struct loop *loop, int signal, loop_fn fn
 	struct loop_signal *watch = mem_alloc(sizeof(*watch));
 
 	watch->loop = loop;
+	watch->signal = signal;
 	watch->fn = fn;
 	watch->arg = arg;
-	evsignal_assign(&watch->event, loop->base, signal, on_signal, watch);
-	event_add(&watch->event, NULL);
+	TAILQ_INSERT_TAIL(&loop->signals, watch, link);
+	set_signal_fd(loop);
 	return watch;
 }
 
 void loop_signal_destroy(struct loop_signal *watch)
 {
+	sigset_t was;
+
 	if (!watch)
 		return;
-	event_del(&watch->event);
+	sigemptyset(&was);
+	sigaddset(&was, watch->signal);
+	TAILQ_REMOVE(&watch->loop->signals, watch, link);
+	set_signal_fd(watch->loop);
+	sigprocmask(SIG_UNBLOCK, &was, NULL);
 	free(watch);
 }
+
+/* ---- deferred calls ---- */
 
 struct loop_defer *loop_defer_create(struct loop *loop, loop_fn fn, void *arg)
 {

@@ -19,7 +19,7 @@ enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 typedef void (*loop_fd_fn)(void *arg, unsigned events);
 typedef void (*loop_fn)(void *arg);
 
-struct loop *loop_create(void); /* NULL when the kernel gives no epoll */
+struct loop *loop_create(void); /* NULL when the kernel gives no epoll or timerfd */
 void loop_destroy(struct loop *loop);
 int loop_run(struct loop *loop); /* until loop_stop; 0 or -errno */
 void loop_stop(struct loop *loop);
@@ -29,13 +29,14 @@ struct loop_fd *loop_fd_create(struct loop *loop, int fd, unsigned events, loop_
 void loop_fd_set(struct loop_fd *watch, unsigned events);
 void loop_fd_destroy(struct loop_fd *watch); /* NULL is fine */
 
-/* One shot per set; microsecond precision. */
+/* One shot per set; microsecond precision; time in suspend counts (CLOCK_BOOTTIME). */
 struct loop_timer *loop_timer_create(struct loop *loop, loop_fn fn, void *arg);
 void loop_timer_set(struct loop_timer *timer, uint64_t after_us);
 void loop_timer_cancel(struct loop_timer *timer);
 bool loop_timer_pending(const struct loop_timer *timer);
 void loop_timer_destroy(struct loop_timer *timer); /* NULL is fine */
 
+/* Blocks the signal in this process while it is watched, one watch for each signal: programs that are started must unblock it. */
 struct loop_signal *loop_signal_create(struct loop *loop, int signal, loop_fn fn, void *arg);
 void loop_signal_destroy(struct loop_signal *watch); /* NULL is fine */
 

@@ -108,3 +108,90 @@ void test_signals_arrive_on_the_loop(void)
 	loop_signal_destroy(watch);
 	loop_destroy(probe.loop);
 }
+
+static void note_call(void *arg)
+{
+	struct probe *probe = arg;
+
+	probe->calls++;
+}
+
+struct numbered {
+	struct loop_timer *timer;
+	struct probe *probe;
+	int number;
+};
+
+static void note_number(void *arg)
+{
+	struct numbered *numbered = arg;
+	struct probe *probe = numbered->probe;
+
+	probe->order[probe->calls++] = numbered->number;
+	if (probe->calls == 5)
+		loop_stop(probe->loop);
+}
+
+void test_timers_run_in_the_order_they_are_due(void)
+{
+	static const unsigned due_us[7] = {9000, 1000, 7000, 3000, 5000, 2000, 8000};
+	struct probe probe = {.loop = loop_create()};
+	struct numbered numbered[7];
+
+	for (int i = 0; i < 7; i++) {
+		numbered[i] =
+			(struct numbered){.timer = loop_timer_create(probe.loop, note_number, &numbered[i]), .probe = &probe, .number = i};
+		loop_timer_set(numbered[i].timer, due_us[i]);
+	}
+	loop_timer_cancel(numbered[3].timer);
+	loop_timer_set(numbered[1].timer, 20000);
+	loop_timer_destroy(numbered[2].timer);
+	CU_ASSERT_EQUAL(loop_run(probe.loop), 0);
+	for (int i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(probe.order[i], ((int[]){5, 4, 6, 0, 1})[i]);
+	for (int i = 0; i < 7; i++)
+		if (i != 2)
+			loop_timer_destroy(numbered[i].timer);
+	loop_destroy(probe.loop);
+}
+
+static void cancel_other(void *arg)
+{
+	struct probe *probe = arg;
+
+	loop_timer_destroy(probe->timer);
+	probe->timer = NULL;
+}
+
+void test_a_timer_may_take_away_another_that_is_due(void)
+{
+	struct probe probe = {.loop = loop_create()};
+	struct loop_timer *first = loop_timer_create(probe.loop, cancel_other, &probe);
+	struct loop_timer *last = loop_timer_create(probe.loop, stop_loop, &probe);
+
+	probe.timer = loop_timer_create(probe.loop, note_call, &probe);
+	loop_timer_set(first, 0);
+	loop_timer_set(probe.timer, 1);
+	loop_timer_set(last, 5000);
+	CU_ASSERT_EQUAL(loop_run(probe.loop), 0);
+	CU_ASSERT_EQUAL(probe.calls, 1);
+	loop_timer_destroy(first);
+	loop_timer_destroy(last);
+	loop_destroy(probe.loop);
+}
+
+void test_a_timer_of_an_age_is_no_timer_of_now(void)
+{
+	struct probe probe = {.loop = loop_create()};
+	struct loop_timer *never = loop_timer_create(probe.loop, note_call, &probe);
+	struct loop_timer *soon = loop_timer_create(probe.loop, stop_loop, &probe);
+
+	loop_timer_set(never, UINT64_MAX);
+	loop_timer_set(soon, 1000);
+	CU_ASSERT_EQUAL(loop_run(probe.loop), 0);
+	CU_ASSERT_EQUAL(probe.calls, 1);
+	CU_ASSERT(loop_timer_pending(never));
+	loop_timer_destroy(never);
+	loop_timer_destroy(soon);
+	loop_destroy(probe.loop);
+}
