@@ -105,6 +105,7 @@ static void send_status(struct call *call, const struct err *err, char *const *a
 	status_pack(&told, argv, &bytes);
 	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
 	header.length = (uint32_t)bytes.length;
+	peer_gather(call->peer);
 	conn_put(call->peer->conn, &header, &iov, 1, NULL, 0);
 	peer_update(call->peer, call->stream_id);
 	buf_finish(&bytes);
@@ -144,7 +145,7 @@ static int check_room(const int *fds, size_t count)
 	return error;
 }
 
-/* Sends one frame of a call; nothing once the connection or the call has ended. */
+/* Puts one frame of a call; nothing once the connection or the call has ended. */
 static void put(
 	struct call *call, enum frame_type type, unsigned flags, const struct iovec *iov, size_t count, const int *fds, size_t fd_count)
 {
@@ -164,6 +165,17 @@ static void put(
 		break_call(call, done);
 	else
 		peer_update(call->peer, call->stream_id);
+}
+
+/* The same at the end of the turn; but descriptors would have to be duplicated to wait for that: they go now. */
+static void put_soon(
+	struct call *call, enum frame_type type, unsigned flags, const struct iovec *iov, size_t count, const int *fds, size_t fd_count)
+{
+	if (fd_count)
+		peer_send_gathered(call->peer);
+	else
+		peer_gather(call->peer);
+	put(call, type, flags, iov, count, fds, fd_count);
 }
 
 /* Packs a message into the scratch, or into memory of its own; *owned_out is what the caller frees. */
@@ -192,14 +204,14 @@ void call_reply(struct call *call, const ProtobufCMessage *reply)
 	for (size_t left = iov[1].iov_len; head_size == 3 || left; left >>= 7)
 		head[head_size++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
 	iov[0] = (struct iovec){.iov_base = head, .iov_len = head_size};
-	put(call, FRAME_RESPONSE, 0, iov, 2, NULL, 0);
+	put_soon(call, FRAME_RESPONSE, 0, iov, 2, NULL, 0);
 	free(owned);
 	call_end(call);
 }
 
 void call_finish(struct call *call)
 {
-	put(call, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0, NULL, 0);
+	put_soon(call, FRAME_DATA, FRAME_REMOTE_CLOSED | FRAME_NO_DATA, NULL, 0, NULL, 0);
 	call_end(call);
 }
 
@@ -227,7 +239,7 @@ void call_send(struct call *call, const ProtobufCMessage *message, const int *fd
 	uint8_t *owned;
 	struct iovec iov = pack(message, &owned);
 
-	put(call, FRAME_DATA, 0, &iov, 1, fds, count);
+	put_soon(call, FRAME_DATA, 0, &iov, 1, fds, count);
 	charge(call, 0);
 	free(owned);
 }
@@ -246,6 +258,7 @@ size_t call_credit(const struct call *call)
 
 void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes)
 {
+	peer_send_gathered(call->peer);
 	put(call, FRAME_DATA, 0, iov, iov_count, NULL, 0);
 	charge(call, bytes);
 }
@@ -258,6 +271,7 @@ void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_si
 
 	if (call->ended || call->peer->closed)
 		return;
+	peer_send_gathered(call->peer);
 	done = conn_put_pipe(call->peer->conn, &header, prefix, prefix_size, pipe_fd, payload);
 	if (done < 0)
 		break_call(call, done);

@@ -56,6 +56,7 @@ struct peer {
 	gid_t gid;
 	bool others_wait; /* streams beyond waiting_stream */
 	bool handling;    /* frames: what is put gathers, and events are set once, afterwards */
+	bool gathering;   /* outside of frames: the same, until the end of the turn */
 	bool backlog;     /* frames may be left in conn, because too much waited to be sent */
 	bool fd_passing;
 	bool closed;
@@ -73,6 +74,10 @@ void call_drop(struct call *call);
 void call_settle(struct call *call);
 void call_destroy(struct call *call);
 
+/* What is put from now on goes at the end of the turn. */
+void peer_gather(struct peer *peer);
+/* Or now. */
+void peer_send_gathered(struct peer *peer);
 /* Watches for what the connection needs now, after something was put on this stream. */
 void peer_update(struct peer *peer, uint32_t stream_id);
 /* A status for a stream that has no call. */

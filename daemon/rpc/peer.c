@@ -1,7 +1,7 @@
 /*
- * A connected client on the loop. Reading: a batch of frames with the answers gathered, then sent together. Writing: what
- * was put goes at once; bulk is asked for one frame at a time, round robin over the calls that want to send, while the
- * socket takes it.
+ * A connected client on the loop. Reading: a batch of frames with the answers gathered, then sent together. Writing: what is
+ * put gathers until the end of the turn, so that events of the same turn wake the client once; bulk is asked for one frame
+ * at a time, round robin over the calls that want to send, while the socket takes it.
  */
 #include "rpc/peer.h"
 
@@ -72,19 +72,39 @@ static void send_bulk(struct peer *peer)
 		loop_defer_trigger(peer->later);
 }
 
+void peer_gather(struct peer *peer)
+{
+	if (peer->handling || peer->gathering || peer->closed)
+		return;
+	peer->gathering = true;
+	conn_cork(peer->conn);
+	loop_defer_trigger(peer->later);
+}
+
+void peer_send_gathered(struct peer *peer)
+{
+	if (!peer->gathering)
+		return;
+	peer->gathering = false;
+	conn_uncork(peer->conn);
+}
+
 static void handle_frames(struct peer *peer, int result);
 
 static void on_later(void *arg)
 {
 	struct peer *peer = arg;
-	int error = conn_error(peer->conn);
+	int error;
 
+	peer_send_gathered(peer);
+	error = conn_error(peer->conn);
 	if (error)
 		peer_close(peer, error == -EPROTO ? "half a frame was lost" : "it is gone");
 	if (!peer->closed && peer->backlog)
 		handle_frames(peer, 0);
 	if (!peer->closed) {
 		send_bulk(peer);
+		peer_send_gathered(peer);
 		peer_update(peer, 0);
 	}
 	reap(peer);
@@ -133,6 +153,7 @@ static void on_stall(void *arg)
 /* The socket takes more: what waits, then bulk. */
 static void on_writable(struct peer *peer)
 {
+	peer_send_gathered(peer);
 	if (conn_flush(peer->conn) >= 0)
 		send_bulk(peer);
 	peer_update(peer, 0);
@@ -173,7 +194,7 @@ void peer_update(struct peer *peer, uint32_t stream_id)
 	if (peer->closed)
 		return;
 	note_waiting(peer, stream_id);
-	if (peer->handling)
+	if (peer->handling || peer->gathering)
 		return;
 	pending = conn_pending(peer->conn);
 	if (pending < PEER_PENDING_MAX && !peer->backlog)
@@ -215,6 +236,7 @@ static void handle_frames(struct peer *peer, int result)
 	struct frame frame;
 	int done = 0;
 
+	peer_send_gathered(peer);
 	peer->handling = true;
 	conn_cork(peer->conn);
 	peer->backlog = conn_pending(peer->conn) >= PEER_PENDING_MAX;
@@ -276,6 +298,7 @@ void peer_close(struct peer *peer, const char *why)
 
 	if (peer->closed)
 		return;
+	peer_send_gathered(peer);
 	log_(LOG_DEBUG, "peer %d: closed, %s", (int)peer->pid, why);
 	peer->closed = true;
 	loop_fd_destroy(mem_steal(&peer->watch));
@@ -302,6 +325,7 @@ void peer_refuse(struct peer *peer, uint32_t stream_id, struct err *err)
 	status_pack(err, NULL, &bytes);
 	header.length = (uint32_t)bytes.length;
 	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
+	peer_gather(peer);
 	conn_put(peer->conn, &header, &iov, 1, NULL, 0);
 	peer_update(peer, stream_id);
 	buf_finish(&bytes);
