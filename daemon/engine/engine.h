@@ -29,7 +29,8 @@ struct engine {
 	char *const *argv; /* read again on SIGHUP */
 	struct options options;
 	char socket_path[PATHS_SOCKET_MAX + 1];
-	int socket_fd, lock_fd; /* owned; the keeper has duplicates */
+	int socket_fd, lock_fd;       /* owned; the keeper has duplicates */
+	unsigned fds_left, fds_looks; /* as counted last; how often more that is good enough */
 	unsigned fds_limit;
 	int64_t started_ns; /* CLOCK_BOOTTIME */
 	int exit_status;

@@ -20,6 +20,8 @@
 #include "process/plan.h"
 #include "service/service.h"
 
+#define FDS_OF_ONE (4u * FDPASS_MAX) /* the most that one process takes */
+
 static uint64_t host_next_id(void *context)
 {
 	struct engine *engine = context;
@@ -106,12 +108,20 @@ static void host_signal_pidfd(void *context, int pidfd, int signal, host_signall
 	keeper_signal_pidfd(engine->keeper, pidfd, signal, done, arg);
 }
 
+/* Counting costs a look at /proc: while many are left, not every time. */
 static unsigned host_fds_free(void *context)
 {
 	struct engine *engine = context;
-	unsigned used = fds_open() + fds_reserve(engine->fds_limit);
+	unsigned used;
 
-	return used < engine->fds_limit ? engine->fds_limit - used : 0;
+	if (engine->fds_looks) {
+		engine->fds_looks--;
+		return engine->fds_left;
+	}
+	used = fds_open() + fds_reserve(engine->fds_limit);
+	engine->fds_left = used < engine->fds_limit ? engine->fds_limit - used : 0;
+	engine->fds_looks = engine->fds_left / 2 / FDS_OF_ONE;
+	return engine->fds_left;
 }
 
 void engine_fill_process_host(struct engine *engine)

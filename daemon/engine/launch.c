@@ -257,10 +257,10 @@ static void take_answer(struct launcher *launcher, const spawnd_runtime_v1_Launc
 	settle(launch, pending, launched->pid, (enum launch_stage)launched->stage, launched->error, launched->detail);
 }
 
-/* Takes all answers that are there. 0, or negative when the launcher is gone. */
+/* Takes all answers that are there, as many as are owed. 0, or negative when the launcher is gone. */
 static int take_answers(struct launcher *launcher)
 {
-	for (;;) {
+	do {
 		spawnd_runtime_v1_Launched launched = spawnd_runtime_v1_Launched_init_zero;
 		int fds[FDPASS_MAX], done;
 		size_t count;
@@ -273,7 +273,8 @@ static int take_answers(struct launcher *launcher)
 		for (size_t i = 0; i < count; i++)
 			fd_close(&fds[i]);
 		take_answer(launcher, &launched);
-	}
+	} while (launcher->flying_count);
+	return 0;
 }
 
 static void on_launcher_event(void *arg, unsigned events)

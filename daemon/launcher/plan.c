@@ -104,6 +104,19 @@ static bool decode_group(pb_istream_t *stream, const pb_field_t *field, void **a
 	return true;
 }
 
+/* Whether we, and so the child, have this limit already. The number of descriptors is the child's own matter. */
+static bool is_ours(int resource, struct rlimit value)
+{
+	static struct rlimit ours[RLIM_NLIMITS];
+	static bool known;
+
+	for (int i = 0; !known && i < (int)RLIM_NLIMITS; i++)
+		getrlimit((enum __rlimit_resource)i, &ours[i]);
+	known = true;
+	return resource >= 0 && resource < (int)RLIM_NLIMITS && resource != RLIMIT_NOFILE && ours[resource].rlim_cur == value.rlim_cur &&
+	       ours[resource].rlim_max == value.rlim_max;
+}
+
 static bool decode_limit(pb_istream_t *stream, const pb_field_t *field, void **arg)
 {
 	struct launch_plan *plan = *arg;
@@ -111,6 +124,8 @@ static bool decode_limit(pb_istream_t *stream, const pb_field_t *field, void **a
 
 	if (!pb_decode(stream, spawnd_runtime_v1_PlanRlimit_fields, &message))
 		return false;
+	if (is_ours(message.resource, (struct rlimit){.rlim_cur = message.soft, .rlim_max = message.hard}))
+		return true;
 	plan->limits = mem_realloc(plan->limits, (plan->limit_count + 1) * sizeof(*plan->limits));
 	plan->limits[plan->limit_count++] = (struct limit){
 		.resource = message.resource,

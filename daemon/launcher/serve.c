@@ -34,8 +34,10 @@ static int receive(int fd, struct record *record)
 {
 	for (;;) {
 		struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-		ssize_t got = fdpass_receive(fd, record->bytes, sizeof(record->bytes), record->fds, &record->fd_count);
+		ssize_t got;
 
+		poll(&pollfd, 1, -1);
+		got = fdpass_receive(fd, record->bytes, sizeof(record->bytes), record->fds, &record->fd_count);
 		if (got > 0) {
 			record->size = (size_t)got;
 			return 1;
@@ -46,7 +48,6 @@ static int receive(int fd, struct record *record)
 			log_(LOG_ERROR, "a plan was lost: %s", err_name((int)-got));
 			return (int)got;
 		}
-		poll(&pollfd, 1, -1);
 	}
 }
 
@@ -140,9 +141,9 @@ static int serve_record(struct link *link, struct journal *journal, struct recor
 		spawn_record(&journal->slot[plan.journal_slot], &launched, LAUNCH_PLAN, -done, 0);
 	else
 		launched = spawn_run(journal, &plan, nofile);
+	done = answer(link, &plan, &launched);
 	for (size_t i = 0; i < record->fd_count; i++)
 		sys_close(record->fds[i]);
-	done = answer(link, &plan, &launched);
 	plan_finish(&plan);
 	return done;
 }

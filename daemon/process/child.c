@@ -499,6 +499,7 @@ static void create_streams(struct child *child)
 		output_add(child->output, &(struct output_slot){
 						  .slot = end->slot,
 						  .fd = fd_steal(&end->fd),
+						  .pipe = !end->socket && !end->terminal,
 						  .ring = -1,
 						  .via = {-1, -1},
 						  .kept = record_slot(child->record, end->slot),

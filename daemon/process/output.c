@@ -131,7 +131,7 @@ void output_add(struct output *output, const struct output_slot *slot)
 	pump->fd = slot->fd;
 	pump->left = UINT64_MAX;
 	pump->borrowed = slot->borrowed;
-	pump->pipe = slot->fd >= 0 && fstat(slot->fd, &facts) == 0 && S_ISFIFO(facts.st_mode);
+	pump->pipe = slot->pipe || (slot->fd >= 0 && fstat(slot->fd, &facts) == 0 && S_ISFIFO(facts.st_mode));
 	pump->direct = slot->direct && !output->logfile && (!slot->capture_limit || slot->capture_policy != CAPTURE_CUT_HEAD);
 	outlog_init(&pump->log, slot);
 	pump->kept = slot->kept;

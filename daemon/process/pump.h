@@ -37,6 +37,7 @@ enum capture_policy { CAPTURE_CUT_TAIL, CAPTURE_CUT_HEAD, CAPTURE_KILL }; /* num
 struct output_slot {
 	uint32_t slot;
 	int fd;                 /* nonblocking; a pipe, a terminal's master or a socket */
+	bool pipe;              /* known to be one; else it is looked at */
 	bool borrowed;          /* fd belongs to the caller, who keeps it open until on_end of this slot (or output_destroy) */
 	uint64_t retain;        /* last bytes kept for readers to come */
 	uint64_t capture_limit; /* 0: none */

@@ -293,6 +293,58 @@ void test_the_store_is_counted(void)
 	close_world();
 }
 
+/* What is forgotten waits for the next order and precedes it; all of an owner takes the place of its parts. */
+void test_what_is_forgotten_goes_before_the_next_order(void)
+{
+	spawnd_runtime_v1_KeeperOrder order;
+	int fds[2] = {STDERR_FILENO, STDERR_FILENO};
+	struct err err;
+
+	open_started();
+	CU_ASSERT_EQUAL(keeper_store_put(world.keeper, STORE_STDIO, 9, 0, fds, 2, &err), 0);
+	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_put_tag);
+	keeper_store_forget(world.keeper, STORE_STDIO, 9, 1);
+	keeper_store_forget(world.keeper, STORE_STDIO, 9, 7); /* there is none */
+	keeper_store_forget(world.keeper, STORE_ANY, 9, 0);
+	CU_ASSERT_EQUAL(keeper_stored(world.keeper), 0);
+	CU_ASSERT_EQUAL(take_order(&order), 0);
+	CU_ASSERT_EQUAL(keeper_store_put(world.keeper, STORE_STDIO, 9, 0, fds, 1, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_drop_tag);
+	CU_ASSERT_EQUAL_FATAL(order.order.drop.drops_count, 1);
+	CU_ASSERT_EQUAL(order.order.drop.drops[0].owner, 9);
+	CU_ASSERT_TRUE(order.order.drop.drops[0].all_indexes);
+	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_put_tag);
+	CU_ASSERT_EQUAL(keeper_stored(world.keeper), 1);
+	close_world();
+}
+
+/* More than one order holds: the first are sent when it is full, the rest by the timer. */
+void test_what_is_forgotten_goes_by_itself(void)
+{
+	spawnd_runtime_v1_KeeperOrder order;
+	int fd = STDERR_FILENO;
+	unsigned dropped = 0, most;
+	struct err err;
+
+	open_started();
+	for (uint64_t owner = 1; owner <= 40; owner++) {
+		CU_ASSERT_EQUAL(keeper_store_put(world.keeper, STORE_STDIO, owner, 0, &fd, 1, &err), 0);
+		CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_put_tag);
+	}
+	for (uint64_t owner = 1; owner <= 40; owner++)
+		keeper_store_forget(world.keeper, STORE_STDIO, owner, 0);
+	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_drop_tag);
+	dropped = most = order.order.drop.drops_count;
+	for (unsigned i = 0; i < 100 && dropped < 40; i++) {
+		run();
+		while (take_order(&order) == spawnd_runtime_v1_KeeperOrder_drop_tag)
+			dropped += order.order.drop.drops_count;
+	}
+	CU_ASSERT_EQUAL(dropped, 40);
+	CU_ASSERT_TRUE(most < 40);
+	close_world();
+}
+
 void test_a_full_store_is_refused(void)
 {
 	struct rlimit limit, small;
