@@ -129,6 +129,7 @@ void engine_fill_process_host(struct engine *engine)
 	engine->process_host = (struct process_host){
 		.loop = engine->loop,
 		.ledger = engine->ledger,
+		.keeper = getppid(),
 		.context = engine,
 		.next_id = host_next_id,
 		.slot_take = host_slot_take,

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "link/journal.h"
@@ -21,6 +22,7 @@ typedef void (*host_signalled_fn)(void *arg, int error /* 0 or positive errno; E
 struct process_host {
 	struct loop *loop;
 	struct ledger *ledger; /* what is remembered beyond this engine */
+	pid_t keeper;          /* parent of the launched, and of what they leave behind */
 	void *context;         /* first argument of everything below */
 
 	uint64_t (*next_id)(void *context);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -42,7 +41,7 @@ struct trees *trees_create(const struct process_host *host)
 
 	trees->host = host;
 	trees->base = -1;
-	trees->keeper = getppid();
+	trees->keeper = host->keeper;
 	TAILQ_INIT(&trees->pool);
 	TAILQ_INIT(&trees->lingering);
 	snprintf(trees->instance, sizeof(trees->instance), "%d.%llu", (int)trees->keeper, (unsigned long long)proc_start(trees->keeper));

@@ -396,6 +396,7 @@ static inline void fixture_init(struct fixture *fixture)
 	fixture->host = (struct process_host){
 		.loop = fixture->loop,
 		.ledger = fixture->ledger,
+		.keeper = getpid(),
 		.context = fixture,
 		.next_id = fake_next_id,
 		.slot_take = fake_slot_take,
