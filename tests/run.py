@@ -39,6 +39,8 @@ SUITES = [
     ("unit with the thread sanitizer", ctest(TSAN, "-j2"), RACES),
     ("threads", pytest("tests/threads"), {"SPAWND_BUILD": str(RELEASE), "SPAWND_TSAN": str(TSAN), **RACES}),
     ("unit under valgrind", ["tests/valgrind_unit.py", str(RELEASE)], {}),
+    ("child modules", pytest("tests/unit"), {"SPAWND_BUILD": str(RELEASE)}),
+    ("child modules with sanitizers", pytest("tests/unit"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("integration", pytest("tests/integration"), {"SPAWND_BUILD": str(RELEASE)}),
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("conformance", pytest("tests/conformance"), {"SPAWND_BUILD": str(RELEASE)}),
