@@ -344,6 +344,7 @@ void pump_read(struct pump *pump)
 	size_t size = READ_MAX;
 	int64_t now = clock_real_ns();
 	ssize_t moved;
+	bool waits; /* in the pipe in between */
 
 	if (pump->via && pump->via->length) {
 		moved = move_via(pump);
@@ -372,11 +373,10 @@ void pump_read(struct pump *pump)
 	if (spent(pump))
 		return;
 	grow_if_large(pump, (size_t)moved);
-	if (pump->via && pump->via->length)
-		go_hot(pump);
-	else if (moved < (ssize_t)LARGE && (size_t)moved < size && now - pump->read_ns < BUSY_NS)
+	waits = pump->via && pump->via->length;
+	if (!waits && moved < (ssize_t)LARGE && (size_t)moved < size && now - pump->read_ns < BUSY_NS)
 		go_paused(pump, PAUSE_US);
-	else if (pump->state != PUMP_WATCHING)
+	else if (waits || pump->state != PUMP_WATCHING)
 		go_hot(pump);
 	pump->read_ns = now;
 }

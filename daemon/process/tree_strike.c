@@ -143,15 +143,15 @@ static void on_signalled(void *arg, int error)
 static void send_one(struct strike *strike, struct tree_member member)
 {
 	const struct process_host *host = strike->tree->trees->host;
-	_cleanup_fd_ int pidfd = sys_pidfd_open(member.pid);
+	int opened = sys_pidfd_open(member.pid);
+	_cleanup_fd_ int pidfd = opened < 0 ? -1 : opened;
 	struct shot *shot;
 
-	if (pidfd < 0) {
-		if (pidfd != -ESRCH) {
-			tree_members_add(&strike->refused, member);
-			strike->error = strike->error ? strike->error : -pidfd;
-		}
-		pidfd = -1;
+	if (opened == -ESRCH)
+		return;
+	if (opened < 0) {
+		tree_members_add(&strike->refused, member);
+		strike->error = strike->error ? strike->error : -opened;
 		return;
 	}
 	if (!is_member(strike, member))

@@ -156,7 +156,7 @@ int handle_signal(struct call *call, const ProtobufCMessage *message, struct err
 {
 	const Spawnd__V1__SignalRequest *request = (const Spawnd__V1__SignalRequest *)message;
 	struct child *child;
-	struct act *act;
+	struct act *act = NULL;
 	int done = convert_signal(request->signal, true, "signal", err);
 
 	if (done == 0)
@@ -176,7 +176,7 @@ int handle_stop(struct call *call, const ProtobufCMessage *message, struct err *
 	const struct spec *spec;
 	enum kill_scope scope;
 	struct child *child;
-	struct act *act;
+	struct act *act = NULL;
 	int done = request->signal ? convert_signal(request->signal, false, "signal", err) : 0;
 
 	if (done == 0)

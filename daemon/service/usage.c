@@ -13,13 +13,12 @@
 /* Reads one small file whole, as a string. */
 static ssize_t read_file(const char *path, char *text, size_t size)
 {
-	_cleanup_fd_ int fd = sys_open(path, O_RDONLY, 0);
+	int opened = sys_open(path, O_RDONLY, 0);
+	_cleanup_fd_ int fd = opened < 0 ? -1 : opened;
 	ssize_t length;
 
-	if (fd < 0) {
-		fd = -1;
+	if (fd < 0)
 		return -1;
-	}
 	length = sys_read(fd, text, size - 1);
 	if (length >= 0)
 		text[length] = '\0';
