@@ -226,6 +226,34 @@ static int claim_instance(struct engine *engine, const struct own_fds *own, stru
 	return 0;
 }
 
+/*
+ * The log file of a daemon in the background; a daemon without one serves all the same. Who waits in front sees the start, so
+ * it becomes stderr, the keeper's too, when we serve.
+ */
+static void open_log(struct engine *engine)
+{
+	struct err err;
+
+	if (!keeper_in_background(engine->keeper))
+		return;
+	daemonlog_path(engine->socket_path, engine->log_path);
+	engine->log_fd = daemonlog_open(engine->log_path, &err);
+	if (engine->log_fd >= 0)
+		return;
+	engine->log_fd = -1;
+	engine->log_path[0] = 0;
+	log_(LOG_WARNING, "there will be no log: %s", err.message);
+}
+
+static void switch_log(struct engine *engine)
+{
+	if (engine->log_fd < 0)
+		return;
+	log_flush();
+	dup2(engine->log_fd, STDERR_FILENO);
+	fd_close(&engine->log_fd);
+}
+
 /* The ledger of an earlier engine, or a new one. 0, or negative with *err. */
 static int open_ledger(struct engine *engine, int fd, struct err *err)
 {
@@ -253,7 +281,11 @@ static int take_over(struct engine *engine, struct stored_list *list, struct err
 	fd_close(&own.journal); /* it is mapped */
 	if (engine->slots) {
 		done = open_ledger(engine, own.ledger, err);
-		return done < 0 ? done : claim_instance(engine, &own, err);
+		if (done == 0)
+			done = claim_instance(engine, &own, err);
+		if (done == 0)
+			open_log(engine);
+		return done;
 	}
 	fd_close(&own.ledger);
 	fd_close(&own.lock);
@@ -304,7 +336,8 @@ static void serve(struct engine *engine)
 	children_resume(engine->children);
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
 	on_rescan(engine); /* what ended while no engine was there */
-	keeper_ready(engine->keeper);
+	keeper_ready(engine->keeper, engine->log_fd);
+	switch_log(engine);
 	log_(LOG_INFO, "serving %s (keeper %d, restarts %u, %u descriptors)", engine->socket_path, (int)keeper_pid(engine->keeper),
 		keeper_restarts(engine->keeper), engine->fds_limit);
 	for (size_t i = 0; i < engine->degraded.count; i++)
@@ -344,6 +377,7 @@ static void tear_down(struct engine *engine)
 	degraded_finish(&engine->degraded);
 	fd_close(&engine->socket_fd);
 	fd_close(&engine->lock_fd);
+	fd_close(&engine->log_fd);
 	options_finish(&engine->options);
 }
 
@@ -385,7 +419,7 @@ static int live(struct engine *engine)
 
 int engine_run(int argc, char *const *argv, int link_fd)
 {
-	struct engine engine = {.argc = argc, .argv = argv, .socket_fd = -1, .lock_fd = -1, .started_ns = clock_boot_ns()};
+	struct engine engine = {.argc = argc, .argv = argv, .socket_fd = -1, .lock_fd = -1, .log_fd = -1, .started_ns = clock_boot_ns()};
 	struct err err = {0};
 	int status;
 

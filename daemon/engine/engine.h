@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/paths.h"
+#include "engine/daemonlog.h"
 #include "engine/degraded.h"
 #include "engine/options.h"
 #include "process/host.h"
@@ -29,8 +30,10 @@ struct engine {
 	char *const *argv; /* read again on SIGHUP */
 	struct options options;
 	char socket_path[PATHS_SOCKET_MAX + 1];
-	int socket_fd, lock_fd;       /* owned; the keeper has duplicates */
-	unsigned fds_left, fds_looks; /* as counted last; how often more that is good enough */
+	char log_path[DAEMONLOG_PATH_MAX]; /* "": the log goes to the stderr we were started with */
+	int socket_fd, lock_fd;            /* owned; the keeper has duplicates */
+	int log_fd;                        /* owned; until stderr is it; -1 */
+	unsigned fds_left, fds_looks;      /* as counted last; how often more that is good enough */
 	unsigned fds_limit;
 	int64_t started_ns; /* CLOCK_BOOTTIME */
 	int exit_status;

@@ -178,6 +178,7 @@ static void host_facts(void *context, struct service_facts *facts_out)
 	struct engine *engine = context;
 
 	facts_out->socket = engine->socket_path;
+	facts_out->log = engine->log_path;
 	facts_out->keeper_pid = keeper_pid(engine->keeper);
 	facts_out->engine_pid = getpid();
 	facts_out->engine_restarts = keeper_restarts(engine->keeper);

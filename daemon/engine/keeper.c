@@ -55,6 +55,7 @@ struct keeper {
 	bool started, lost, terminate_early;
 	int32_t pid;
 	unsigned restarts;
+	bool background;
 	uint64_t last_ticket;
 	struct ticket *tickets;
 	struct holding *holdings;
@@ -359,11 +360,11 @@ int keeper_start_launcher(struct keeper *keeper, uint32_t index)
 	return send_order(keeper, &order, NULL, 0);
 }
 
-void keeper_ready(struct keeper *keeper)
+void keeper_ready(struct keeper *keeper, int log_fd)
 {
 	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_ready_tag};
 
-	send_order(keeper, &order, NULL, 0);
+	send_order(keeper, &order, &log_fd, log_fd >= 0 ? 1 : 0);
 }
 
 void keeper_shut_down(struct keeper *keeper, int exit_status)
@@ -492,6 +493,7 @@ static void welcome_notice(
 		*expected = notice->notice.welcome.stored;
 		keeper->pid = notice->notice.welcome.keeper_pid;
 		keeper->restarts = notice->notice.welcome.engine_restarts;
+		keeper->background = notice->notice.welcome.background;
 		list->items = mem_alloc((*expected + 1) * sizeof(*list->items));
 	} else if (notice->which_notice == spawnd_runtime_v1_KeeperNotice_stored_tag && count == 1 && list->count < *expected &&
 		   list->items) {
@@ -562,6 +564,11 @@ void keeper_start(struct keeper *keeper)
 int32_t keeper_pid(const struct keeper *keeper)
 {
 	return keeper->pid;
+}
+
+bool keeper_in_background(const struct keeper *keeper)
+{
+	return keeper->background;
 }
 
 unsigned keeper_restarts(const struct keeper *keeper)

@@ -51,11 +51,12 @@ void stored_list_finish(struct stored_list *list);
 void keeper_start(struct keeper *keeper);
 
 int32_t keeper_pid(const struct keeper *keeper);
+bool keeper_in_background(const struct keeper *keeper);
 unsigned keeper_restarts(const struct keeper *keeper); /* of the engine */
 size_t keeper_stored(const struct keeper *keeper);     /* descriptors in the store */
 size_t keeper_store_limit(const struct keeper *keeper);
 
-void keeper_ready(struct keeper *keeper);
+void keeper_ready(struct keeper *keeper, int log_fd /* borrowed; -1: none */);
 int keeper_store_put(
 	struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t first_index, const int *fds, size_t count, struct err *err);
 void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index); /* STORE_ANY: all of owner */

@@ -59,6 +59,7 @@ void background_enter(struct keeper *keeper)
 	if (pid > 0)
 		wait_in_front(status[0], messages[0]);
 	keeper->status_fd = status[1];
+	keeper->background = true;
 	setsid();
 	if (chdir("/") < 0)
 		log_(LOG_WARNING, "chdir /: %s", strerror(errno));

@@ -111,7 +111,12 @@ static void welcome(struct keeper *keeper)
 {
 	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_welcome_tag};
 
-	notice.notice.welcome = (spawnd_runtime_v1_Welcome){(uint32_t)keeper->store.count, keeper->engine_starts - 1, getpid()};
+	notice.notice.welcome = (spawnd_runtime_v1_Welcome){
+		.stored = (uint32_t)keeper->store.count,
+		.engine_restarts = keeper->engine_starts - 1,
+		.keeper_pid = getpid(),
+		.background = keeper->background,
+	};
 	store_rewind(&keeper->store);
 	engine_notify(keeper, &notice, NULL);
 	if (keeper->terminated_ns)

@@ -49,7 +49,8 @@ struct keeper {
 	struct rlimit nofile; /* from before we raised ours: what children get */
 	char oom_score[16];   /* the same */
 
-	bool ready;    /* an engine said so, once */
+	bool ready; /* an engine said so, once */
+	bool background;
 	int status_fd; /* tells whoever waits for a daemon in the background; -1 */
 	bool ending;
 	int exit_status;

@@ -87,6 +87,8 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 	switch (order->which_order) {
 	case spawnd_runtime_v1_KeeperOrder_ready_tag:
 		background_ready(keeper, true);
+		if (count)
+			dup2(fds[0], STDERR_FILENO);
 		break;
 	case spawnd_runtime_v1_KeeperOrder_put_tag:
 		for (size_t i = 0; i < count; i++)

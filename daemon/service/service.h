@@ -20,6 +20,7 @@ struct service;
 /* Facts of the daemon as a whole, for Stats and Metrics. Strings are borrowed until the end of this turn of the loop. */
 struct service_facts {
 	const char *socket;
+	const char *log; /* path; "": stderr */
 	pid_t keeper_pid, engine_pid;
 	unsigned engine_restarts;
 	unsigned launchers;

@@ -50,6 +50,7 @@ int handle_stats(struct call *call, const ProtobufCMessage *message, struct err 
 	collect(service_get(), &numbers);
 	reply.version = (char *)SPAWND_VERSION;
 	reply.socket = (char *)numbers.facts.socket;
+	reply.log = (char *)numbers.facts.log;
 	reply.keeper_pid = numbers.facts.keeper_pid;
 	reply.engine_pid = numbers.facts.engine_pid;
 	reply.engine_restarts = numbers.facts.engine_restarts;

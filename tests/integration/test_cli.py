@@ -1,6 +1,8 @@
 """Every other command of spawnctl, by the contract of its names, codes and JSON."""
 import json
+import os
 import re
+import signal
 import subprocess
 
 from harness import SPAWNCTL
@@ -134,6 +136,35 @@ def test_autostart_many_at_once_gives_one_daemon(tmp_path):
     subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "stop"], check=True)
     assert not socket.exists()
     assert subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "status"], stderr=subprocess.PIPE).returncode == 69
+
+
+def test_the_log_of_a_daemon_in_the_background(tmp_path):
+    """Beside the socket, from every engine and the keeper; shown by status; too large a one is put aside by the next daemon."""
+    socket, log = tmp_path / "s", tmp_path / "s.log"
+
+    def ctl(*args):
+        done = subprocess.run([SPAWNCTL, "--socket", str(socket), "--json", *args], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    ctl("daemon", "start")
+    status = ctl("daemon", "status")
+    assert status["log"] == str(log) and log.stat().st_mode & 0o777 == 0o600
+    os.kill(status["engine_pid"], signal.SIGKILL)
+    while ctl("daemon", "status")["engine_restarts"] == 0:
+        pass
+    ctl("daemon", "stop")
+    text = log.read_text()
+    assert text.count("serving ") == 2 and "the engine ended with signal 9" in text
+    with log.open("a") as file:
+        file.truncate(2 << 20)
+    ctl("daemon", "start")
+    ctl("daemon", "stop")
+    assert (tmp_path / "s.log.1").stat().st_size == 2 << 20 and log.read_text().count("serving ") == 1
+
+
+def test_a_daemon_in_the_foreground_has_no_log_file(daemon):
+    [status] = daemon.ctl("daemon", "status", json_lines=True, check=0)
+    assert status.get("log", "") == "" and not (daemon.directory / "s.log").exists()
 
 
 def test_the_first_command_starts_the_daemon(tmp_path):

@@ -751,6 +751,7 @@ struct fake {
 static inline void fake_facts(void *context, struct service_facts *facts_out)
 {
 	facts_out->socket = "/s";
+	facts_out->log = "";
 }
 
 static inline void fake_shutdown(void *context, bool keep)
