@@ -8,9 +8,10 @@
 
 int client_open(struct ctl *ctl)
 {
+	unsigned flags = (ctl->autostart ? 0 : SPAWND_NO_AUTOSTART) | (ctl->once ? SPAWND_NO_RECONNECT : 0);
 	struct spawnd_error error;
 
-	if (spawnd_connect(ctl->socket, ctl->autostart ? 0 : SPAWND_NO_AUTOSTART, &ctl->client, &error) == 0)
+	if (spawnd_connect(ctl->socket, flags, &ctl->client, &error) == 0)
 		return EXIT_DONE;
 	client_error(ctl, NULL, &error);
 	return EXIT_NO_DAEMON;

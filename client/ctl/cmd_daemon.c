@@ -109,6 +109,7 @@ static int stop(struct ctl *ctl, const struct daemon_options *options)
 	int done;
 
 	ctl->autostart = false;
+	ctl->once = true;
 	done = client_open(ctl);
 	if (done != EXIT_DONE)
 		return done;

@@ -9,6 +9,7 @@
 
 struct events {
 	struct stream *stream;
+	uint64_t next; /* number of the event to come; 0: not known */
 	uint32_t taken;
 	bool ended, failed, broken;
 	struct spawnd_error error;
@@ -74,6 +75,7 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	Spawnd__V1__Event *event = spawnd__v1__event__unpack(NULL, size, bytes);
 
 	if (event) {
+		events->next = event->seq + 1;
 		events->broken = !json_print(flatten(event)) || events->broken;
 		spawnd__v1__event__free_unpacked(event, NULL);
 	}
@@ -91,9 +93,23 @@ static void on_end(void *context, const struct spawnd_error *error, const uint8_
 		events->error = *error;
 }
 
+static enum stream_fate on_lost(void *context)
+{
+	return STREAM_RESUMED;
+}
+
+static void on_resume(void *context, const uint8_t *first, size_t size)
+{
+	struct events *events = context;
+
+	events->taken = 0;
+	subscribe_again(events->stream, first, size, events->next);
+}
+
 static int follow(struct ctl *ctl, const struct events_options *options)
 {
-	static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end};
+	static const struct stream_observer observer = {
+		.on_message = on_message, .on_end = on_end, .on_lost = on_lost, .on_resume = on_resume};
 	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
 	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
 	struct events events = {0};

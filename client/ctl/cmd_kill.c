@@ -108,6 +108,7 @@ static char **expand_signals(int *argc, char **argv)
 static int kill_all(struct ctl *ctl, const struct kill_options *options, int count, char **ids)
 {
 	Spawnd__V1__SignalRequest request = SPAWND__V1__SIGNAL_REQUEST__INIT;
+	char key[CLIENT_KEY_SIZE];
 	int status = client_open(ctl);
 
 	if (status != EXIT_DONE)
@@ -118,6 +119,8 @@ static int kill_all(struct ctl *ctl, const struct kill_options *options, int cou
 		request.process = &process;
 		request.signal = options->signal;
 		request.scope = (Spawnd__V1__KillScope)options->scope;
+		client_key(ctl->client, key);
+		request.idempotency_key = key;
 		if (call_kill(ctl, ids[i], "Signal", &request.base, false) != EXIT_DONE)
 			status = EXIT_FAILED;
 	}
@@ -141,6 +144,7 @@ static int stop_run(struct ctl *ctl, int argc, char **argv)
 {
 	Spawnd__V1__StopRequest request = SPAWND__V1__STOP_REQUEST__INIT;
 	struct kill_options options = {0};
+	char key[CLIENT_KEY_SIZE];
 	int first, status;
 
 	if (!ctl_parse(ctl, &options, argc, argv, true, 1, -1, &first))
@@ -156,6 +160,8 @@ static int stop_run(struct ctl *ctl, int argc, char **argv)
 		Spawnd__V1__ProcessRef process = ref_message(client_ref(argv[i]));
 
 		request.process = &process;
+		client_key(ctl->client, key);
+		request.idempotency_key = key;
 		if (call_kill(ctl, argv[i], "Stop", &request.base, true) != EXIT_DONE)
 			status = EXIT_FAILED;
 	}

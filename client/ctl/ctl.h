@@ -28,6 +28,7 @@ struct ctl {
 	const char *socket; /* NULL: the usual one */
 	bool json;
 	bool autostart;
+	bool once;             /* a lost connection is not made anew */
 	struct spawnd *client; /* from ctl_connect on */
 };
 

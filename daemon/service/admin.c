@@ -16,6 +16,7 @@ int handle_hello(struct call *call, const ProtobufCMessage *message, struct err 
 	const Spawnd__V1__HelloRequest *request = (const Spawnd__V1__HelloRequest *)message;
 	Spawnd__V1__HelloReply reply = SPAWND__V1__HELLO_REPLY__INIT;
 	struct peer *peer = call_peer(call);
+	struct peer *before;
 	struct session *session;
 	bool resumed;
 	int done;
@@ -29,6 +30,10 @@ int handle_hello(struct call *call, const ProtobufCMessage *message, struct err 
 	if (done < 0)
 		return done;
 	peer_set_session(peer, session);
+	/* what it sent and was not read yet comes again: it must not come twice */
+	before = session_move(session, peer);
+	if (before)
+		peer_close(before, "its session goes on with another connection");
 	for (size_t i = 0; i < request->n_features; i++)
 		if (strcmp(request->features[i], FD_PASSING) == 0)
 			peer_set_fd_passing(peer, true);

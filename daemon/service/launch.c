@@ -129,6 +129,8 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 				  : err_set(err, STATUS_NOT_FOUND, "process %" PRIu64 ", which this idempotency_key started, is gone",
 					    known.process);
 	}
+	if (request->resume)
+		return err_set(err, STATUS_NOT_FOUND, "the process that this idempotency key started is gone");
 	origin_of(request, &name, now, &origin);
 	done = start(service, request, &origin, child_out, err);
 	if (done < 0)

@@ -12,6 +12,7 @@ struct launch_request {
 	const Spawnd__V1__ProcessSpec *spec; /* may be NULL: refused */
 	enum spec_use use;
 	const char *key;
+	bool resume;                      /* it must be known already */
 	const Spawnd__V1__Reader *reader; /* checked too; may be NULL */
 };
 

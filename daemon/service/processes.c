@@ -19,6 +19,7 @@ int handle_spawn(struct call *call, const ProtobufCMessage *message, struct err 
 	launch.spec = request->start->spec;
 	launch.key = request->start->idempotency_key;
 	launch.reader = request->start->reader;
+	launch.resume = request->start->resume;
 	done = launch_process(&launch, &start.child, &start.joined, err);
 	if (done < 0)
 		return done;

@@ -111,6 +111,7 @@ int handle_run(struct call *call, const ProtobufCMessage *message, struct err *e
 	has_input = run->_input_case || run->input_follows;
 	launch.spec = run->spec;
 	launch.key = run->idempotency_key;
+	launch.resume = run->resume;
 	if (has_input && run->spec) {
 		done = give_input(run->spec, &copy, err);
 		launch.spec = &copy.spec;

@@ -36,6 +36,7 @@ struct session {
 	uint64_t id;
 	struct context *context; /* NULL: it told none */
 	unsigned connections;
+	struct peer *peer;        /* the last of them; NULL: none */
 	struct loop_timer *timer; /* runs while there is no connection; NULL: never lost one */
 	uint64_t *held;           /* processes of lost streams */
 	size_t held_count;
@@ -352,10 +353,19 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 	return 0;
 }
 
+struct peer *session_move(struct session *session, struct peer *peer)
+{
+	struct peer *before = session->peer;
+
+	session->peer = peer;
+	return before;
+}
+
 void session_leave(struct sessions *sessions, struct session *session)
 {
 	if (--session->connections > 0)
 		return;
+	session->peer = NULL;
 	if (!session->key.length) {
 		destroy(session);
 		return;

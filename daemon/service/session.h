@@ -35,6 +35,8 @@ void sessions_destroy(struct sessions *sessions); /* NULL is fine; nothing is lo
 /* Opens the session of a connection, or joins the one of its key. 0, or negative with *err. */
 int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRequest *hello, struct session **session_out,
 	bool *resumed_out, struct err *err);
+/* The connection it is on now; returns the one it was on, if that is still there: the client has given it up. */
+struct peer *session_move(struct session *session, struct peer *peer);
 /* A connection of this session is gone. */
 void session_leave(struct sessions *sessions, struct session *session);
 uint64_t session_id(const struct session *session);

@@ -114,6 +114,11 @@ int conn_fd(const struct conn *conn)
 	return conn->fd;
 }
 
+int conn_steal_fd(struct conn *conn)
+{
+	return fd_steal(&conn->fd);
+}
+
 /* ---- in ---- */
 
 /* Follows the headers as far as they are here; tells where the last frame starts that starts at or after `from`. */
@@ -291,6 +296,21 @@ bool conn_next(struct conn *conn, struct frame *frame_out)
 	frame.payload = conn->in.bytes + FRAME_HEADER_SIZE;
 	conn->delivered_size = FRAME_HEADER_SIZE + frame.header.length;
 	*frame_out = frame;
+	return true;
+}
+
+bool conn_partial(const struct conn *conn, struct frame_header *header_out, const uint8_t **payload_out, size_t *size_out)
+{
+	const uint8_t *bytes = conn->in.bytes + conn->delivered_size;
+	size_t length = conn->in.length - conn->delivered_size;
+
+	if (conn->skip || length < FRAME_HEADER_SIZE)
+		return false;
+	frame_decode(bytes, header_out);
+	if (header_out->length > FRAME_LENGTH_MAX || length - FRAME_HEADER_SIZE >= header_out->length)
+		return false;
+	*payload_out = bytes + FRAME_HEADER_SIZE;
+	*size_out = length - FRAME_HEADER_SIZE;
 	return true;
 }
 

@@ -34,6 +34,7 @@ struct frame {
 struct conn *conn_create(int fd /* takes, sets O_NONBLOCK */);
 void conn_destroy(struct conn *conn); /* NULL is fine; closes descriptors nobody took */
 int conn_fd(const struct conn *conn); /* borrowed */
+int conn_steal_fd(struct conn *conn); /* the caller's from here on; the connection can only be destroyed */
 
 /*
  * Reads what is there, at most about 256 KiB. 0, CONN_E_*, or -errno. Whole frames before the end are still delivered by
@@ -41,6 +42,12 @@ int conn_fd(const struct conn *conn); /* borrowed */
  * a sendmsg of its own; those that come in the middle of a frame are closed.
  */
 int conn_read(struct conn *conn);
+
+/*
+ * What came of a frame that is not whole, once conn_next has returned false: true when its header is here. `size` bytes of
+ * the payload that header_out->length announces are here, valid until the next call of conn_read. Oversized frames have none.
+ */
+bool conn_partial(const struct conn *conn, struct frame_header *header_out, const uint8_t **payload_out, size_t *size_out);
 
 /* The next whole frame: true and *frame_out, or false when more must be read. */
 bool conn_next(struct conn *conn, struct frame *frame_out);

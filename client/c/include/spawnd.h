@@ -83,7 +83,19 @@ struct spawnd_error {
 enum {
 	SPAWND_NO_AUTOSTART = 1 << 0, /* fail with SPAWND_UNAVAILABLE instead of starting a daemon */
 	SPAWND_NO_CONTEXT = 1 << 1,   /* children do not get this process's directory, environment, umask and limits */
+	SPAWND_NO_RECONNECT = 1 << 2, /* a lost connection is the end of all that is open */
 };
+
+/*
+ * A lost connection. The daemon may be replaced under its clients, and nothing of that need be seen: the connection is made
+ * anew, at the same socket, by spawnd_dispatch and the functions that block, and what is open goes on. Streams are said again
+ * with a key and the offsets of what was handed out, input that was not taken is sent again, calls that were not answered are
+ * repeated (acts with a key, so that they are not done twice; a wait begins anew); callbacks tell nothing twice. What is called
+ * meanwhile is sent later. Signals and sizes that were on their way are not repeated, nor is spawnd_write, which fails. It is
+ * tried for 10 seconds while the socket refuses, and given up at once when the socket is no more; then everything ends with
+ * SPAWND_UNAVAILABLE. No daemon is started for it. What is held by hand (spawnd_process_manual) does not count for the window
+ * of the new stream.
+ */
 
 /*
  * Connects and opens a session; children get the directory, environment, umask and limits that this process has now.
@@ -103,9 +115,15 @@ SPAWND_API const char *spawnd_socket(const struct spawnd *client);
 /* The path that spawnd_connect(NULL) would use. 0 or -1. */
 SPAWND_API int spawnd_default_socket(char *path, size_t size, struct spawnd_error *error);
 
-SPAWND_API int spawnd_fd(const struct spawnd *client);       /* for poll; stays the client's */
+/* For poll; stays the client's, and its number the same. */
+SPAWND_API int spawnd_fd(const struct spawnd *client);
+/*
+ * How often another file was put behind spawnd_fd, which happens in spawnd_dispatch and in functions that block when the
+ * connection is lost. Whoever registered it (epoll, event loops) does so anew when this number has changed; poll needs nothing.
+ */
+SPAWND_API unsigned spawnd_fd_changes(const struct spawnd *client);
 SPAWND_API short spawnd_events(const struct spawnd *client); /* POLLIN, and POLLOUT while something waits to be sent */
-/* Reads, calls back, writes, never blocks. -1 when the connection is lost: every open stream has ended with that error. */
+/* Reads, calls back, writes, never blocks. -1 when the connection is lost for good: every open stream has ended with that error. */
 SPAWND_API int spawnd_dispatch(struct spawnd *client, struct spawnd_error *error);
 /* Blocks until something was dispatched or timeout_ms has passed (-1: for ever). 1; 0 at the timeout or when a signal came; -1. */
 SPAWND_API int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct spawnd_error *error);

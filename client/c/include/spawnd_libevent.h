@@ -22,21 +22,23 @@ struct spawnd_watch {
 	struct spawnd *client;
 	struct event *event; /* NULL: stopped */
 	short events;
+	unsigned changes; /* of the file behind the descriptor, as it is registered */
 	void (*lost)(void *context, const struct spawnd_error *error);
 	void *context;
 };
 
-/* Watches what the connection needs now. To be called after calls that send outside of the client's callbacks. */
+/* Watches what the connection needs now. To be called after calls that send or block outside of the client's callbacks. */
 static inline void spawnd_watch_update(struct spawnd_watch *watch)
 {
 	short events = (short)(EV_READ | EV_PERSIST | ((spawnd_events(watch->client) & POLLOUT) ? EV_WRITE : 0));
 
-	if (!watch->event || events == watch->events)
+	if (!watch->event || (events == watch->events && watch->changes == spawnd_fd_changes(watch->client)))
 		return;
 	event_del(watch->event);
 	event_assign(watch->event, event_get_base(watch->event), spawnd_fd(watch->client), events, event_get_callback(watch->event), watch);
 	event_add(watch->event, NULL);
 	watch->events = events;
+	watch->changes = spawnd_fd_changes(watch->client);
 }
 
 /* Stops watching; allowed inside callbacks, and before spawnd_close. All zero is fine. */
@@ -75,6 +77,7 @@ static inline int spawnd_watch_start(struct spawnd_watch *watch, struct event_ba
 	watch->lost = lost;
 	watch->context = context;
 	watch->events = EV_READ | EV_PERSIST;
+	watch->changes = spawnd_fd_changes(client);
 	watch->event = event_new(base, spawnd_fd(client), watch->events, spawnd_watch_ready, watch);
 	if (!watch->event || event_add(watch->event, NULL) < 0) {
 		spawnd_watch_stop(watch);

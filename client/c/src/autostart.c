@@ -30,11 +30,11 @@
 
 extern char **environ;
 
-/* A connected socket or -errno. */
-static int try_connect(const char *path)
+/* A connected socket or -errno. flags: of socket(2). */
+static int connect_with(const char *path, int flags)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -44,6 +44,17 @@ static int try_connect(const char *path)
 			return -errno;
 	}
 	return fd_steal(&fd);
+}
+
+/* The same, waiting for its turn. */
+static int try_connect(const char *path)
+{
+	return connect_with(path, 0);
+}
+
+int autostart_try(const char *path)
+{
+	return connect_with(path, SOCK_NONBLOCK);
 }
 
 /* Nobody to reach, unless it is this process that lacks something. */

@@ -98,13 +98,15 @@ static bool take_varint(struct peek *peek, uint64_t *value_out)
 	return false;
 }
 
-bool output_peek(const uint8_t *bytes, size_t size, uint32_t *slot_out, uint64_t *offset_out, const uint8_t **data_out, size_t *size_out)
+bool output_peek(const uint8_t *bytes, size_t size, size_t missing, uint32_t *slot_out, uint64_t *offset_out, const uint8_t **data_out,
+	size_t *size_out)
 {
 	struct peek peek = {.at = bytes, .end = bytes + size};
 	uint64_t tag, length, value;
 
 	/* field 2 of ProcessEvent and of RunReply, alone in its message */
-	if (!take_varint(&peek, &tag) || tag != TAG(2, BYTES) || !take_varint(&peek, &length) || length != (uint64_t)(peek.end - peek.at))
+	if (!take_varint(&peek, &tag) || tag != TAG(2, BYTES) || !take_varint(&peek, &length) ||
+		length != (uint64_t)(peek.end - peek.at) + missing)
 		return false;
 	*slot_out = 0;
 	*offset_out = 0;
@@ -118,11 +120,11 @@ bool output_peek(const uint8_t *bytes, size_t size, uint32_t *slot_out, uint64_t
 		} else if (tag == TAG(2, VARINT)) {
 			*offset_out = value;
 		} else if (tag == TAG(15, BYTES)) {
-			if (value > (uint64_t)(peek.end - peek.at))
+			if (value > (uint64_t)(peek.end - peek.at) + missing)
 				return false;
 			*data_out = peek.at;
-			*size_out = (size_t)value;
-			peek.at += value;
+			*size_out = value < (uint64_t)(peek.end - peek.at) ? (size_t)value : (size_t)(peek.end - peek.at);
+			peek.at += *size_out;
 		} else if (tag != TAG(3, VARINT)) {
 			return false;
 		}
@@ -150,12 +152,16 @@ static uint8_t *wrap(uint8_t *at, uint8_t tag, const uint8_t *end, size_t size)
 	return at;
 }
 
-size_t stdin_encode(uint8_t prefix[STDIN_PREFIX_MAX], bool control, uint32_t slot, bool eof, size_t size)
+size_t stdin_encode(uint8_t prefix[STDIN_PREFIX_MAX], bool control, uint32_t slot, uint64_t offset, bool eof, size_t size)
 {
 	uint8_t bytes[STDIN_PREFIX_MAX], *end = bytes + sizeof(bytes), *at = end;
 
 	if (size)
 		at = wrap(at, TAG(15, BYTES), end, size);
+	if (offset != STDIN_NEXT) {
+		at = put_varint_before(at, offset);
+		*--at = TAG(3, VARINT);
+	}
 	if (eof) {
 		*--at = true;
 		*--at = TAG(2, VARINT);

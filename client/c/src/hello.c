@@ -84,14 +84,12 @@ static void fill_context(struct context *context)
 	fill_rlimits(context);
 }
 
-int hello(struct spawnd *client, unsigned flags, struct spawnd_error *error)
+int hello_prepare(struct spawnd *client, struct spawnd_error *error)
 {
 	Spawnd__V1__HelloRequest request = SPAWND__V1__HELLO_REQUEST__INIT;
 	struct context context = {.env = NULL};
 	char *features[] = {(char *)"fd_passing"};
 	uint8_t key[KEY_SIZE];
-	ProtobufCMessage *reply;
-	int done;
 
 	request.client = (char *)"libspawnd " SPAWND_VERSION;
 	request.version = PROTOCOL;
@@ -99,13 +97,38 @@ int hello(struct spawnd *client, unsigned flags, struct spawnd_error *error)
 	request.n_features = 1;
 	if (getrandom(key, sizeof(key), 0) == (ssize_t)sizeof(key))
 		request.session_key = (ProtobufCBinaryData){.len = sizeof(key), .data = key};
-	if (!(flags & SPAWND_NO_CONTEXT)) {
+	if (!(client->flags & SPAWND_NO_CONTEXT)) {
 		fill_context(&context);
 		request.context = &context.message;
 	}
-	done = unary_call(client, SERVICE_ADMIN, "Hello", &request.base, &spawnd__v1__hello_reply__descriptor, &reply, error);
+	client->hello = mem_alloc(spawnd__v1__hello_request__get_packed_size(&request));
+	client->hello_size = spawnd__v1__hello_request__pack(&request, client->hello);
 	free(context.env);
-	if (!done)
-		protobuf_c_message_free_unpacked(reply, NULL);
-	return done;
+	if (client->hello_size > FRAME_LENGTH_MAX - 4096)
+		return error_set(error, SPAWND_RESOURCE_EXHAUSTED, "the environment of this process is over the limit of 4 MiB");
+	return 0;
+}
+
+static void on_end(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size)
+{
+	struct spawnd *client = context;
+
+	if (!error) {
+		reconnect_done(client);
+	} else if (!client->lost) {
+		error_copy(&client->why, error);
+		client_fail(client);
+	}
+}
+
+static enum stream_fate on_lost(void *context)
+{
+	return STREAM_DROPPED;
+}
+
+void hello_say(struct spawnd *client)
+{
+	static const struct stream_observer observer = {.on_end = on_end, .on_lost = on_lost};
+
+	stream_open_packed(client, SERVICE_ADMIN, "Hello", client->hello, client->hello_size, &observer, client);
 }

@@ -5,7 +5,12 @@
  *
  * A stream of Spawn cannot be left without ending the process or the connection. One that its owner has freed is therefore
  * kept, and reads on without telling anybody, so that the child is never held up by a reader that is not there.
+ *
+ * On a new connection the call is said again: a Spawn with its key, which names the same process. Output goes on behind what
+ * was handed out (marks), input behind what Spawned says was taken (kept); what was told once is not told again.
  */
+#include <sys/queue.h>
+
 #include "base/mem.h"
 #include "internal.h"
 
@@ -16,6 +21,14 @@ struct taken {
 	unsigned slot;
 	uint64_t bytes; /* to be granted again */
 	uint64_t held;  /* manual: not taken yet */
+	uint64_t debt;  /* of held: came on a connection before, whose credit is gone */
+};
+
+/* A control that was said while there was no connection. */
+struct later {
+	STAILQ_ENTRY(later) link; /* spawnd_process::later */
+	size_t size;
+	uint8_t packed[]; /* a ProcessControl */
 };
 
 struct spawnd_process {
@@ -25,7 +38,13 @@ struct spawnd_process {
 	void *context;
 	uint64_t id;
 	pid_t pid;
-	uint64_t window; /* of each slot; WAY_LOGS: of all together */
+	struct marks marks;
+	struct kept_input kept;
+	STAILQ_HEAD(, later) later;
+	bool nameless;                           /* SPAWN: has no key, and cannot be said again */
+	bool resuming;                           /* it was said again, and Spawned has not come yet */
+	bool spawned, exited, closed, cancelled; /* told */
+	uint64_t window;                         /* of each slot; WAY_LOGS: of all together */
 	bool manual;
 	struct taken *taken; /* by slot; owned */
 	size_t taken_count;
@@ -38,6 +57,20 @@ struct spawnd_process {
 
 /* ---- saying ---- */
 
+/* Keeps for the next connection what must not be lost. */
+static void say_later(struct spawnd_process *process, const Spawnd__V1__ProcessControl *control)
+{
+	size_t size = spawnd__v1__process_control__get_packed_size(control);
+	struct later *later;
+
+	if (control->control_case != SPAWND__V1__PROCESS_CONTROL__CONTROL_SIGNAL &&
+		control->control_case != SPAWND__V1__PROCESS_CONTROL__CONTROL_RESIZE)
+		return;
+	later = mem_alloc(sizeof(*later) + size);
+	later->size = spawnd__v1__process_control__pack(control, later->packed);
+	STAILQ_INSERT_TAIL(&process->later, later, link);
+}
+
 /* Wraps a control message as this stream's way wants it. */
 static void send_control(struct spawnd_process *process, Spawnd__V1__ProcessControl *control)
 {
@@ -46,6 +79,10 @@ static void send_control(struct spawnd_process *process, Spawnd__V1__ProcessCont
 
 	if (!process->stream)
 		return;
+	if (!stream_is_live(process->stream)) {
+		say_later(process, control);
+		return;
+	}
 	if (process->way == WAY_SPAWN) {
 		spawn.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_CONTROL;
 		spawn.control = control;
@@ -114,16 +151,19 @@ void spawnd_process_taken(struct spawnd_process *process, unsigned slot, size_t 
 {
 	struct taken *taken = taken_of(process, slot);
 
-	taken->bytes += size;
+	uint64_t old = taken->debt < size ? taken->debt : size;
+
+	taken->debt -= old;
+	taken->bytes += size - old;
 	taken->held -= taken->held < size ? taken->held : size;
 	grant_if_due(process, taken);
 }
 
-/* Sends bytes for a slot, or its end. */
-static void send_stdin(struct spawnd_process *process, unsigned slot, const void *data, size_t size, bool eof)
+/* Sends bytes for a slot, or its end. offset: STDIN_NEXT, or where they belong. */
+static void send_stdin(struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size, bool eof)
 {
 	uint8_t prefix[STDIN_PREFIX_MAX];
-	size_t prefix_size = stdin_encode(prefix, true, slot, eof, size);
+	size_t prefix_size = stdin_encode(prefix, true, slot, offset, eof, size);
 
 	stream_send_data(process->stream, prefix, prefix_size, data, size);
 }
@@ -139,7 +179,8 @@ ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, cons
 
 		if (piece > process->stdin_room)
 			piece = (size_t)process->stdin_room;
-		send_stdin(process, slot, (const uint8_t *)data + taken, piece, false);
+		send_stdin(process, slot, STDIN_NEXT, (const uint8_t *)data + taken, piece, false);
+		kept_data(&process->kept, slot, (const uint8_t *)data + taken, piece);
 		taken += piece;
 		process->stdin_room -= piece;
 	}
@@ -149,8 +190,11 @@ ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, cons
 
 void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot)
 {
-	if (process->stream && process->way != WAY_LOGS)
-		send_stdin(process, slot, NULL, 0, true);
+	if (!process->stream || process->way == WAY_LOGS)
+		return;
+	kept_eof(&process->kept, slot);
+	if (!process->resuming)
+		send_stdin(process, slot, STDIN_NEXT, NULL, 0, true);
 }
 
 void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope)
@@ -183,6 +227,7 @@ void spawnd_process_cancel(struct spawnd_process *process)
 	Spawnd__V1__LogsRequest logs = SPAWND__V1__LOGS_REQUEST__INIT;
 	Spawnd__V1__Cancel cancel = SPAWND__V1__CANCEL__INIT;
 
+	process->cancelled = true;
 	if (process->way == WAY_LOGS) {
 		logs.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_CANCEL;
 		logs.cancel = &cancel;
@@ -197,14 +242,17 @@ void spawnd_process_cancel(struct spawnd_process *process)
 
 /* ---- hearing ---- */
 
-static void on_spawned(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned, int *fds, size_t fd_count)
+/* Tells that it runs, once. Descriptors of another time would close themselves. */
+static void tell_spawned(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned, int *fds, size_t fd_count)
 {
 	unsigned slots[FDPASS_MAX];
 	int taken[FDPASS_MAX];
 	size_t count = spawned->n_handed < fd_count ? spawned->n_handed : fd_count;
 
+	process->spawned = true;
 	process->id = spawned->id;
 	process->pid = spawned->pid;
+	stream_confirm(process->stream);
 	if (!process->handlers.spawned)
 		return;
 	for (size_t i = 0; i < count; i++) {
@@ -212,6 +260,61 @@ static void on_spawned(struct spawnd_process *process, const Spawnd__V1__Spawned
 		taken[i] = fd_steal(&fds[i]);
 	}
 	process->handlers.spawned(process->context, process, slots, taken, count);
+}
+
+/* Sends again what was not taken, and the ends. */
+static void send_kept(struct spawnd_process *process)
+{
+	for (size_t i = 0; i < process->kept.count; i++) {
+		const struct kept_slot *slot = &process->kept.slots[i];
+
+		for (size_t at = 0; at < slot->bytes.length; at += STDIN_CHUNK) {
+			size_t piece = slot->bytes.length - at < STDIN_CHUNK ? slot->bytes.length - at : STDIN_CHUNK;
+
+			send_stdin(process, slot->slot, slot->base + at, slot->bytes.bytes + at, piece, false);
+		}
+		if (slot->eof && !slot->closed)
+			send_stdin(process, slot->slot, STDIN_NEXT, NULL, 0, true);
+	}
+}
+
+static void end_early(struct spawnd_process *process, const struct spawnd_error *error);
+
+/* The process is there again. False: this stream cannot go on, and has ended. */
+static bool resume(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned)
+{
+	struct spawnd_error error;
+
+	process->resuming = false;
+	if (process->spawned && spawned->id != process->id) {
+		error_set(&error, SPAWND_DATA_LOSS, "process %llu is gone", (unsigned long long)process->id);
+	} else if (kept_resume(&process->kept, spawned, &error) == 0) {
+		send_kept(process);
+		process->stdin_room = process->kept.sent < STDIN_WINDOW ? STDIN_WINDOW - process->kept.sent : 0;
+		return true;
+	}
+	end_early(process, &error);
+	return false;
+}
+
+static void tell_writable(struct spawnd_process *process)
+{
+	if (process->stdin_blocked && process->stdin_room && process->handlers.writable)
+		process->handlers.writable(process->context, process);
+}
+
+static void on_spawned(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned, int *fds, size_t fd_count)
+{
+	bool *freed = process->freed;
+
+	if (!process->resuming)
+		kept_place(&process->kept, spawned);
+	else if (!resume(process, spawned))
+		return;
+	if (!process->spawned)
+		tell_spawned(process, spawned, fds, fd_count);
+	if (!*freed && process->stream)
+		tell_writable(process);
 }
 
 static void on_exit_record(struct spawnd_process *process, const Spawnd__V1__ExitRecord *record, bool drain_timed_out,
@@ -225,17 +328,57 @@ static void on_exit_record(struct spawnd_process *process, const Spawnd__V1__Exi
 		handler(process->context, process, &how);
 }
 
-/* Counts output as taken, if the caller does not do that, and hands it on. */
-static void on_output(struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
+/* Counts output as taken, if the caller does not do that, and hands it on; not what it has already. */
+static void on_output(struct spawnd_process *process, unsigned slot, uint64_t offset, const uint8_t *data, size_t size)
 {
 	struct taken *taken = taken_of(process, slot);
+	size_t known = marks_take(&process->marks, slot, offset, size), fresh = size - known;
 
-	if (process->manual)
-		taken->held += size;
-	else
+	if (process->manual) {
+		taken->held += fresh;
+		taken->bytes += known;
+	} else {
 		taken->bytes += size;
-	if (process->handlers.output)
-		process->handlers.output(process->context, process, slot, offset, data, size);
+	}
+	if (process->handlers.output && (fresh || !size))
+		process->handlers.output(process->context, process, slot, offset + known, data + known, fresh);
+}
+
+static void on_gap(struct spawnd_process *process, const Spawnd__V1__OutputGap *gap)
+{
+	marks_set(&process->marks, gap->slot, gap->offset + gap->bytes);
+	if (process->handlers.gap)
+		process->handlers.gap(process->context, process, gap->slot, gap->offset, gap->bytes);
+}
+
+static void on_stdin_grant(struct spawnd_process *process, uint64_t bytes)
+{
+	process->stdin_room += bytes;
+	kept_granted(&process->kept, bytes);
+	tell_writable(process);
+}
+
+static void on_stdin_closed(struct spawnd_process *process, unsigned slot)
+{
+	if (kept_closed(&process->kept, slot) && process->handlers.stdin_closed)
+		process->handlers.stdin_closed(process->context, process, slot);
+}
+
+/* Exited and Closed come once, whatever was told on a connection before. */
+static void on_exited(struct spawnd_process *process, const Spawnd__V1__Exited *exited)
+{
+	if (process->exited)
+		return;
+	process->exited = true;
+	on_exit_record(process, exited->exit, false, process->handlers.exited);
+}
+
+static void on_closed(struct spawnd_process *process, const Spawnd__V1__Closed *closed)
+{
+	if (process->closed)
+		return;
+	process->closed = true;
+	on_exit_record(process, closed->exit, closed->drain_timed_out, process->handlers.closed);
 }
 
 static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEvent *event, int *fds, size_t fd_count)
@@ -245,24 +388,19 @@ static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEv
 		on_spawned(process, event->spawned, fds, fd_count);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT_GAP:
-		if (process->handlers.gap)
-			process->handlers.gap(
-				process->context, process, event->output_gap->slot, event->output_gap->offset, event->output_gap->bytes);
+		on_gap(process, event->output_gap);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_EXITED:
-		on_exit_record(process, event->exited->exit, false, process->handlers.exited);
+		on_exited(process, event->exited);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_CLOSED:
-		on_exit_record(process, event->closed->exit, event->closed->drain_timed_out, process->handlers.closed);
+		on_closed(process, event->closed);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_STDIN_GRANT:
-		process->stdin_room += event->stdin_grant->bytes;
-		if (process->stdin_blocked && process->handlers.writable)
-			process->handlers.writable(process->context, process);
+		on_stdin_grant(process, event->stdin_grant->bytes);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_STDIN_CLOSED:
-		if (process->handlers.stdin_closed)
-			process->handlers.stdin_closed(process->context, process, event->stdin_closed->slot);
+		on_stdin_closed(process, event->stdin_closed->slot);
 		break;
 	case SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT:
 		on_output(process, event->output->slot, event->output->offset, event->output->data.data, event->output->data.len);
@@ -272,8 +410,23 @@ static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEv
 	}
 }
 
+static void forget_later(struct spawnd_process *process)
+{
+	struct later *later;
+
+	while ((later = STAILQ_FIRST(&process->later))) {
+		STAILQ_REMOVE_HEAD(&process->later, link);
+		free(later);
+	}
+}
+
 static void destroy(struct spawnd_process *process)
 {
+	if (process->freed)
+		*process->freed = true;
+	forget_later(process);
+	marks_finish(&process->marks);
+	kept_finish(&process->kept);
 	free(process->taken);
 	free(process);
 }
@@ -289,38 +442,36 @@ static void on_end(void *context, const struct spawnd_error *error, const uint8_
 		process->handlers.ended(process->context, process, error);
 }
 
-/* Ends a stream that speaks another language. */
-static void give_up(struct spawnd_process *process)
+/* Ends a stream from our side. */
+static void end_early(struct spawnd_process *process, const struct spawnd_error *error)
 {
-	struct spawnd_error error;
-
-	error_set(&error, SPAWND_INTERNAL, "an event of the daemon cannot be decoded");
 	stream_forget(process->stream);
-	on_end(process, &error, NULL, 0);
+	on_end(process, error, NULL, 0);
 }
 
 static void on_message(void *context, const uint8_t *bytes, size_t size, int *fds, size_t fd_count)
 {
 	struct spawnd_process *process = context;
 	Spawnd__V1__ProcessEvent *event;
+	struct spawnd_error error;
 	const uint8_t *data;
 	uint64_t offset;
 	uint32_t slot;
 	size_t length;
-	bool freed = false, is_output = output_peek(bytes, size, &slot, &offset, &data, &length);
+	bool freed = false, is_output = output_peek(bytes, size, 0, &slot, &offset, &data, &length);
 
 	process->freed = &freed;
 	if (is_output) {
 		on_output(process, slot, offset, data, length);
 	} else {
 		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
-		if (!event) {
-			process->freed = NULL;
-			give_up(process);
-			return;
+		if (event) {
+			on_event(process, event, fds, fd_count);
+			spawnd__v1__process_event__free_unpacked(event, NULL);
+		} else {
+			error_set(&error, SPAWND_INTERNAL, "an event of the daemon cannot be decoded");
+			end_early(process, &error);
 		}
-		on_event(process, event, fds, fd_count);
-		spawnd__v1__process_event__free_unpacked(event, NULL);
 	}
 	if (freed)
 		return;
@@ -329,18 +480,146 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	grant_if_due(process, is_output ? taken_of(process, slot) : NULL);
 }
 
+/* The connection is lost; what of an Output came is ours, and the rest will follow from there. */
+static void on_part(void *context, const uint8_t *bytes, size_t size, size_t missing)
+{
+	struct spawnd_process *process = context;
+	const uint8_t *data;
+	uint64_t offset;
+	uint32_t slot;
+	size_t length;
+	bool freed = false;
+
+	if (!output_peek(bytes, size, missing, &slot, &offset, &data, &length) || !length)
+		return;
+	process->freed = &freed;
+	on_output(process, slot, offset, data, length);
+	if (!freed)
+		process->freed = NULL;
+}
+
+/* ---- a new connection ---- */
+
+static enum stream_fate on_lost(void *context)
+{
+	const struct spawnd_process *process = context;
+
+	if (process->closed)
+		return STREAM_DONE;
+	return process->nameless ? STREAM_LOST : STREAM_RESUMED;
+}
+
+/* The credit of a new stream is whole, but for what its reader still holds. */
+static void renew_credit(struct spawnd_process *process)
+{
+	for (size_t i = 0; i < process->taken_count; i++) {
+		process->taken[i].bytes = 0;
+		process->taken[i].debt = process->taken[i].held;
+	}
+	process->taken_messages = 0;
+	process->stdin_room = process->way == WAY_LOGS ? STDIN_WINDOW : 0;
+	process->resuming = process->way != WAY_LOGS;
+}
+
+static void spawn_again(struct spawnd_process *process, Spawnd__V1__SpawnRequest *request)
+{
+	Spawnd__V1__SpawnStart *start = request->start;
+	_cleanup_free_ Spawnd__V1__SlotOffset **from = marks_messages(&process->marks);
+
+	start->from = from;
+	start->n_from = process->marks.count;
+	start->resume = process->spawned;
+	stream_again(process->stream, &request->base);
+	start->from = NULL;
+	start->n_from = 0;
+}
+
+static void attach_again(struct spawnd_process *process, Spawnd__V1__AttachRequest *request)
+{
+	Spawnd__V1__AttachStart again = *request->start;
+	Spawnd__V1__AttachRequest wrapper = *request;
+	Spawnd__V1__ProcessRef ref = ref_message((struct spawnd_ref){.id = process->id});
+	_cleanup_free_ Spawnd__V1__SlotOffset **from = marks_messages(&process->marks);
+
+	again.from = from;
+	again.n_from = process->marks.count;
+	if (process->id)
+		again.process = &ref;
+	wrapper.start = &again;
+	stream_again(process->stream, &wrapper.base);
+}
+
+static void logs_again(struct spawnd_process *process, Spawnd__V1__LogsRequest *request)
+{
+	Spawnd__V1__LogsStart again = *request->start;
+	Spawnd__V1__LogsRequest wrapper = *request;
+	_cleanup_free_ Spawnd__V1__SlotOffset **from = marks_messages(&process->marks);
+
+	again.from = from;
+	again.n_from = process->marks.count;
+	wrapper.start = &again;
+	stream_again(process->stream, &wrapper.base);
+}
+
+/* Says the first message again, which says where to go on. */
+static void say_again(struct spawnd_process *process, const uint8_t *first, size_t size)
+{
+	static const ProtobufCMessageDescriptor *const types[] = {
+		[WAY_SPAWN] = &spawnd__v1__spawn_request__descriptor,
+		[WAY_ATTACH] = &spawnd__v1__attach_request__descriptor,
+		[WAY_LOGS] = &spawnd__v1__logs_request__descriptor,
+	};
+	ProtobufCMessage *message = protobuf_c_message_unpack(types[process->way], NULL, size, first);
+
+	if (process->way == WAY_SPAWN)
+		spawn_again(process, (Spawnd__V1__SpawnRequest *)message);
+	else if (process->way == WAY_ATTACH)
+		attach_again(process, (Spawnd__V1__AttachRequest *)message);
+	else
+		logs_again(process, (Spawnd__V1__LogsRequest *)message);
+	protobuf_c_message_free_unpacked(message, NULL);
+}
+
+/* What was said while nobody could hear it. */
+static void say_now(struct spawnd_process *process)
+{
+	for (struct later *later = STAILQ_FIRST(&process->later); later; later = STAILQ_NEXT(later, link)) {
+		Spawnd__V1__ProcessControl *control = spawnd__v1__process_control__unpack(NULL, later->size, later->packed);
+
+		send_control(process, control);
+		spawnd__v1__process_control__free_unpacked(control, NULL);
+	}
+	forget_later(process);
+	if (process->cancelled)
+		spawnd_process_cancel(process);
+}
+
+static void on_resume(void *context, const uint8_t *first, size_t size)
+{
+	struct spawnd_process *process = context;
+
+	renew_credit(process);
+	say_again(process, first, size);
+	say_now(process);
+}
+
 static void on_forgotten(void *context)
 {
 	struct spawnd_process *process = context;
 
 	process->stream = NULL;
-	if (process->freed && process->abandoned)
-		*process->freed = true;
 	if (process->abandoned)
 		destroy(process);
 }
 
-static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end, .on_forgotten = on_forgotten};
+static const struct stream_observer observer = {
+	.on_message = on_message,
+	.on_end = on_end,
+	.on_forgotten = on_forgotten,
+	.on_part = on_part,
+	.on_lost = on_lost,
+	.on_resume = on_resume,
+};
 
 /* ---- opening ---- */
 
@@ -355,6 +634,9 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 	process->context = context;
 	process->window = window ? window : READER_WINDOW;
 	process->stdin_room = STDIN_WINDOW;
+	process->kept.placed = way == WAY_SPAWN;
+	process->kept.off = !client_returns(client);
+	STAILQ_INIT(&process->later);
 	process->stream = stream_open(client, SERVICE_PROCESSES, method, first, fds, fd_count, &observer, process, error);
 	if (!process->stream)
 		free(mem_steal(&process));
@@ -377,27 +659,28 @@ struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_s
 	Spawnd__V1__SpawnRequest request = SPAWND__V1__SPAWN_REQUEST__INIT;
 	Spawnd__V1__SpawnStart start = SPAWND__V1__SPAWN_START__INIT;
 	Spawnd__V1__Reader reader_message;
+	struct spawnd_process *process;
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	start.idempotency_key = key;
 	fill_reader(&reader_message, reader, window);
 	start.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
 	start.reader = &reader_message;
 	request.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_START;
 	request.start = &start;
-	return open_stream(client, WAY_SPAWN, "Spawn", &request.base, spec->fds, spec->fd_count, window, handlers, context, error);
+	process = open_stream(client, WAY_SPAWN, "Spawn", &request.base, spec->fds, spec->fd_count, window, handlers, context, error);
+	if (process)
+		process->nameless = !key[0];
+	return process;
 }
 
-/* SlotOffset messages for a list; the caller frees *list_out and *messages_out. */
-static void offset_messages(
-	const struct spawnd_offset *from, size_t count, Spawnd__V1__SlotOffset **messages_out, Spawnd__V1__SlotOffset ***list_out)
+/* Notes where the caller wants slots to begin. */
+static struct spawnd_process *mark(struct spawnd_process *process, const struct spawnd_offset *from, size_t count)
 {
-	*messages_out = mem_alloc(count * sizeof(**messages_out));
-	*list_out = mem_alloc(count * sizeof(**list_out));
-	for (size_t i = 0; i < count; i++) {
-		spawnd__v1__slot_offset__init(&(*messages_out)[i]);
-		(*messages_out)[i].slot = from[i].slot;
-		(*messages_out)[i].offset = from[i].offset;
-		(*list_out)[i] = &(*messages_out)[i];
-	}
+	for (size_t i = 0; process && i < count; i++)
+		marks_set(&process->marks, from[i].slot, from[i].offset);
+	return process;
 }
 
 struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window,
@@ -407,11 +690,11 @@ struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref re
 	Spawnd__V1__AttachRequest request = SPAWND__V1__ATTACH_REQUEST__INIT;
 	Spawnd__V1__AttachStart start = SPAWND__V1__ATTACH_START__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
-	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = NULL, **list = NULL;
+	const struct marks marks = {.list = (struct spawnd_offset *)from, .count = from_count};
+	_cleanup_free_ Spawnd__V1__SlotOffset **list = marks_messages(&marks);
 	Spawnd__V1__Reader reader_message;
 
 	fill_reader(&reader_message, reader, window);
-	offset_messages(from, from_count, &offsets, &list);
 	start.process = &process;
 	start.reader = &reader_message;
 	start.from = list;
@@ -419,7 +702,7 @@ struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref re
 	start.from_retained = retained;
 	request.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_START;
 	request.start = &start;
-	return open_stream(client, WAY_ATTACH, "Attach", &request.base, NULL, 0, window, handlers, context, error);
+	return mark(open_stream(client, WAY_ATTACH, "Attach", &request.base, NULL, 0, window, handlers, context, error), from, from_count);
 }
 
 struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_logs_options *options,
@@ -428,9 +711,9 @@ struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref,
 	Spawnd__V1__LogsRequest request = SPAWND__V1__LOGS_REQUEST__INIT;
 	Spawnd__V1__LogsStart start = SPAWND__V1__LOGS_START__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
-	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = NULL, **list = NULL;
+	const struct marks marks = {.list = (struct spawnd_offset *)options->from, .count = options->from_count};
+	_cleanup_free_ Spawnd__V1__SlotOffset **list = marks_messages(&marks);
 
-	offset_messages(options->from, options->from_count, &offsets, &list);
 	start.process = &process;
 	start.slots = (uint32_t *)options->slots;
 	start.n_slots = options->slot_count;
@@ -440,7 +723,8 @@ struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref,
 	start.follow = options->follow;
 	request.message_case = SPAWND__V1__LOGS_REQUEST__MESSAGE_START;
 	request.start = &start;
-	return open_stream(client, WAY_LOGS, "Logs", &request.base, NULL, 0, 0, handlers, context, error);
+	return mark(open_stream(client, WAY_LOGS, "Logs", &request.base, NULL, 0, 0, handlers, context, error), options->from,
+		options->from_count);
 }
 
 /* Reads on for nobody: what was held is given back, what comes is taken. */
@@ -466,8 +750,6 @@ void spawnd_process_free(struct spawnd_process *process)
 		abandon(process);
 		return;
 	}
-	if (process->freed)
-		*process->freed = true;
 	if (process->stream) {
 		spawnd_process_cancel(process);
 		stream_forget(process->stream);

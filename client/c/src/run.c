@@ -1,33 +1,45 @@
-/* Run: a command to its end, its output collected. Input is sent as far as it is granted, output granted as it is taken. */
+/*
+ * Run: a command to its end, its output collected. Input is sent as far as it is granted, output granted as it is taken. On a
+ * new connection it is said again with its key, and goes on behind the output there is and the input that was taken.
+ */
 #include "base/mem.h"
 #include "call.h"
 
 struct run {
 	struct spawnd_call call; /* first: it is freed as one */
 	const uint8_t *input;
-	size_t input_left;
-	uint64_t room; /* of input, granted */
+	size_t input_size, input_at; /* the next byte to send */
+	uint64_t room;               /* of input, granted */
+	bool input_begun;            /* on this connection */
+	bool spawned, resuming, ended;
+	bool nameless; /* has no key, and cannot be said again */
+	struct marks marks;
 	struct buf out, err;
 	struct spawnd_result result;
 	uint64_t taken_bytes;
 	uint32_t taken_messages;
 };
 
+/* Sends one message of at most `size` bytes; what is first on a connection says where it belongs. */
+static void send_piece(struct run *run, size_t size)
+{
+	uint8_t prefix[STDIN_PREFIX_MAX];
+	uint64_t offset = run->input_begun ? STDIN_NEXT : run->input_at;
+	size_t prefix_size = stdin_encode(prefix, true, 0, offset, run->input_at + size == run->input_size, size);
+
+	stream_send_data(run->call.stream, prefix, prefix_size, run->input + run->input_at, size);
+	run->input_begun = true;
+	run->input_at += size;
+	run->room -= size;
+}
+
 /* Sends input as far as it is granted; with the last byte the end. */
 static void feed(struct run *run)
 {
-	uint8_t prefix[STDIN_PREFIX_MAX];
+	while (run->input_at < run->input_size && run->room) {
+		size_t left = run->input_size - run->input_at, piece = left < STDIN_CHUNK ? left : STDIN_CHUNK;
 
-	while (run->input_left && run->room) {
-		size_t piece = run->input_left < STDIN_CHUNK ? run->input_left : STDIN_CHUNK;
-
-		if (piece > run->room)
-			piece = (size_t)run->room;
-		stream_send_data(
-			run->call.stream, prefix, stdin_encode(prefix, true, 0, piece == run->input_left, piece), run->input, piece);
-		run->input += piece;
-		run->input_left -= piece;
-		run->room -= piece;
+		send_piece(run, piece < run->room ? piece : (size_t)run->room);
 	}
 }
 
@@ -52,11 +64,36 @@ static void grant(struct run *run, size_t bytes)
 	run->taken_messages = 0;
 }
 
-static void take_output(struct run *run, uint32_t slot, const uint8_t *data, size_t size)
+/* Keeps what is new of it. */
+static void take_output(struct run *run, uint32_t slot, uint64_t offset, const uint8_t *data, size_t size)
 {
-	if (size && (slot == 1 || slot == 2))
-		buf_append(slot == 1 ? &run->out : &run->err, data, size);
+	size_t known = marks_take(&run->marks, slot, offset, size);
+
+	if (size > known && (slot == 1 || slot == 2))
+		buf_append(slot == 1 ? &run->out : &run->err, data + known, size - known);
 	grant(run, size);
+}
+
+/* On a new connection: goes on with the input where it is now. False: nobody knows where that is. */
+static bool take_spawned(struct run *run, const Spawnd__V1__Spawned *spawned)
+{
+	bool known = !run->spawned || spawned->id == run->result.id;
+
+	run->result.id = spawned->id;
+	run->spawned = true;
+	stream_confirm(run->call.stream);
+	if (!run->resuming)
+		return true;
+	run->resuming = false;
+	run->input_at = 0;
+	for (size_t i = 0; i < spawned->n_stdin; i++)
+		if (spawned->stdin[i]->slot == 0)
+			run->input_at = spawned->stdin[i]->offset < run->input_size ? (size_t)spawned->stdin[i]->offset : run->input_size;
+	run->room = STDIN_WINDOW;
+	if (run->input_at == run->input_size && run->input_size)
+		send_piece(run, 0);
+	feed(run);
+	return known;
 }
 
 static void take_result(struct run *run, const Spawnd__V1__RunResult *result)
@@ -71,53 +108,108 @@ static void take_result(struct run *run, const Spawnd__V1__RunResult *result)
 	}
 }
 
-static void take_reply(struct run *run, const Spawnd__V1__RunReply *reply)
+/* False: another process answers. */
+static bool take_reply(struct run *run, const Spawnd__V1__RunReply *reply)
 {
 	switch (reply->reply_case) {
 	case SPAWND__V1__RUN_REPLY__REPLY_SPAWNED:
-		run->result.id = reply->spawned->id;
+		if (!take_spawned(run, reply->spawned))
+			return false;
 		break;
 	case SPAWND__V1__RUN_REPLY__REPLY_OUTPUT:
-		take_output(run, reply->output->slot, reply->output->data.data, reply->output->data.len);
-		return;
+		take_output(run, reply->output->slot, reply->output->offset, reply->output->data.data, reply->output->data.len);
+		return true;
 	case SPAWND__V1__RUN_REPLY__REPLY_STDIN_GRANT:
 		run->room += reply->stdin_grant->bytes;
 		feed(run);
 		break;
 	case SPAWND__V1__RUN_REPLY__REPLY_RESULT:
 		take_result(run, reply->result);
+		run->ended = true;
 		break;
 	default:
 		break;
 	}
 	grant(run, 0);
+	return true;
 }
 
 static void on_end(void *context, const struct spawnd_error *error, const uint8_t *reply, size_t size);
+
+/* Ends it from our side. */
+static void end_early(struct run *run, enum spawnd_status status, const char *why)
+{
+	struct spawnd_error error;
+
+	error_set(&error, status, "%s", why);
+	stream_forget(run->call.stream);
+	on_end(run, &error, NULL, 0);
+}
 
 static void on_message(void *context, const uint8_t *bytes, size_t size, int *fds, size_t fd_count)
 {
 	struct run *run = context;
 	Spawnd__V1__RunReply *reply;
-	struct spawnd_error error;
+	const uint8_t *data;
+	uint64_t offset;
+	uint32_t slot;
+	size_t length;
+	bool same;
+
+	if (output_peek(bytes, size, 0, &slot, &offset, &data, &length)) {
+		take_output(run, slot, offset, data, length);
+		return;
+	}
+	reply = spawnd__v1__run_reply__unpack(NULL, size, bytes);
+	if (!reply) {
+		end_early(run, SPAWND_INTERNAL, "an event of the daemon cannot be decoded");
+		return;
+	}
+	same = take_reply(run, reply);
+	spawnd__v1__run_reply__free_unpacked(reply, NULL);
+	if (!same)
+		end_early(run, SPAWND_DATA_LOSS, "the process is gone");
+}
+
+static void on_part(void *context, const uint8_t *bytes, size_t size, size_t missing)
+{
+	struct run *run = context;
 	const uint8_t *data;
 	uint64_t offset;
 	uint32_t slot;
 	size_t length;
 
-	if (output_peek(bytes, size, &slot, &offset, &data, &length)) {
-		take_output(run, slot, data, length);
-		return;
-	}
-	reply = spawnd__v1__run_reply__unpack(NULL, size, bytes);
-	if (!reply) {
-		error_set(&error, SPAWND_INTERNAL, "an event of the daemon cannot be decoded");
-		stream_forget(run->call.stream);
-		on_end(run, &error, NULL, 0);
-		return;
-	}
-	take_reply(run, reply);
-	spawnd__v1__run_reply__free_unpacked(reply, NULL);
+	if (output_peek(bytes, size, missing, &slot, &offset, &data, &length) && length)
+		take_output(run, slot, offset, data, length);
+}
+
+static enum stream_fate on_lost(void *context)
+{
+	const struct run *run = context;
+
+	if (run->ended)
+		return STREAM_DONE;
+	return run->nameless ? STREAM_LOST : STREAM_RESUMED;
+}
+
+static void on_resume(void *context, const uint8_t *first, size_t size)
+{
+	struct run *run = context;
+	Spawnd__V1__RunRequest *request = spawnd__v1__run_request__unpack(NULL, size, first);
+	_cleanup_free_ Spawnd__V1__SlotOffset **from = marks_messages(&run->marks);
+
+	run->taken_bytes = 0;
+	run->taken_messages = 0;
+	run->room = 0;
+	run->input_begun = false;
+	run->resuming = true;
+	request->start->from = from;
+	request->start->n_from = run->marks.count;
+	request->start->resume = run->spawned;
+	stream_again(run->call.stream, &request->base);
+	request->start->from = NULL;
+	request->start->n_from = 0;
+	spawnd__v1__run_request__free_unpacked(request, NULL);
 }
 
 /* Bytes with a NUL after them, as the caller's own. */
@@ -136,6 +228,7 @@ static void destroy(struct run *run)
 {
 	buf_finish(&run->out);
 	buf_finish(&run->err);
+	marks_finish(&run->marks);
 	free(run);
 }
 
@@ -174,15 +267,25 @@ static void abandon(struct spawnd_call *call)
 struct spawnd_call *spawnd_run_async(struct spawnd *client, const struct spawnd_spec *spec, const void *input, size_t input_size,
 	spawnd_result_fn done, void *context, struct spawnd_error *error)
 {
-	static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end, .on_forgotten = call_on_forgotten};
+	static const struct stream_observer observer = {.on_message = on_message,
+		.on_end = on_end,
+		.on_forgotten = call_on_forgotten,
+		.on_part = on_part,
+		.on_lost = on_lost,
+		.on_resume = on_resume};
 	Spawnd__V1__RunRequest request = SPAWND__V1__RUN_REQUEST__INIT;
 	Spawnd__V1__RunStart start = SPAWND__V1__RUN_START__INIT;
 	struct run *run = mem_alloc(sizeof(*run));
+	char key[CLIENT_KEY_SIZE];
 
 	run->call = (struct spawnd_call){.abandon = abandon, .fn.result = done, .context = context};
 	run->input = input;
-	run->input_left = input ? input_size : 0;
+	run->input_size = input ? input_size : 0;
+	run->input_begun = true;
 	run->room = STDIN_WINDOW;
+	client_key(client, key);
+	run->nameless = !key[0];
+	start.idempotency_key = key;
 	start.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
 	if (input) {
 		start._input_case = SPAWND__V1__RUN_START___INPUT_INPUT;

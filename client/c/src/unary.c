@@ -39,9 +39,11 @@ struct spawnd_call *spawnd_start_async(struct spawnd *client, const struct spawn
 {
 	Spawnd__V1__StartRequest request = SPAWND__V1__START_REQUEST__INIT;
 
+	char own[CLIENT_KEY_SIZE];
+
+	client_key(client, own);
 	request.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
-	if (key)
-		request.idempotency_key = (char *)key;
+	request.idempotency_key = key ? (char *)key : own;
 	return open_info(client, "Start", &request.base, spec, done, context, error);
 }
 
@@ -72,7 +74,10 @@ struct spawnd_call *spawnd_signal_async(struct spawnd *client, struct spawnd_ref
 {
 	Spawnd__V1__SignalRequest request = SPAWND__V1__SIGNAL_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	request.signal = signal;
 	request.scope = (Spawnd__V1__KillScope)scope;
@@ -84,7 +89,10 @@ struct spawnd_call *spawnd_stop_async(struct spawnd *client, struct spawnd_ref r
 {
 	Spawnd__V1__StopRequest request = SPAWND__V1__STOP_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	request.signal = signal;
 	if (grace_ms >= 0) {
@@ -113,7 +121,10 @@ struct spawnd_call *spawnd_close_stdin_async(
 {
 	Spawnd__V1__CloseStdinRequest request = SPAWND__V1__CLOSE_STDIN_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	request.slot = slot;
 	return open_done(
@@ -125,7 +136,10 @@ struct spawnd_call *spawnd_set_on_disconnect_async(struct spawnd *client, struct
 {
 	Spawnd__V1__SetOnDisconnectRequest request = SPAWND__V1__SET_ON_DISCONNECT_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	request.on_disconnect = (Spawnd__V1__OnDisconnect)what;
 	return open_done(client, SERVICE_PROCESSES, "SetOnDisconnect", &request.base, &spawnd__v1__set_on_disconnect_reply__descriptor,
@@ -137,7 +151,10 @@ struct spawnd_call *spawnd_remove_async(
 {
 	Spawnd__V1__RemoveRequest request = SPAWND__V1__REMOVE_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	return open_done(client, SERVICE_PROCESSES, "Remove", &request.base, &spawnd__v1__remove_reply__descriptor, done, context, error);
 }

@@ -7,6 +7,7 @@ struct spawnd_watcher {
 	struct stream *stream; /* NULL: it has ended */
 	struct spawnd_watch_handlers handlers;
 	void *context;
+	uint64_t next;  /* number of the event to come; 0: not known */
 	uint32_t taken; /* messages to be granted again */
 	bool *freed;    /* told when it is freed inside a callback */
 };
@@ -105,6 +106,7 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	}
 	event = (struct spawnd_event){.seq = message->seq, .time_ns = message->time_ns, .type = message->type, .process = message->process};
 	fill_event(message, &event, &how);
+	watcher->next = message->seq + 1;
 	watcher->freed = &freed;
 	if (watcher->handlers.event)
 		watcher->handlers.event(watcher->context, watcher, &event);
@@ -125,10 +127,34 @@ static void on_forgotten(void *context)
 	watcher->stream = NULL;
 }
 
+void subscribe_again(struct stream *stream, const uint8_t *first, size_t size, uint64_t since)
+{
+	Spawnd__V1__SubscribeRequest *request = spawnd__v1__subscribe_request__unpack(NULL, size, first);
+
+	if (since)
+		request->start->since_seq = since;
+	stream_again(stream, &request->base);
+	spawnd__v1__subscribe_request__free_unpacked(request, NULL);
+}
+
+static enum stream_fate on_lost(void *context)
+{
+	return STREAM_RESUMED;
+}
+
+static void on_resume(void *context, const uint8_t *first, size_t size)
+{
+	struct spawnd_watcher *watcher = context;
+
+	watcher->taken = 0;
+	subscribe_again(watcher->stream, first, size, watcher->next);
+}
+
 struct spawnd_watcher *spawnd_subscribe(struct spawnd *client, const struct spawnd_watch_options *options,
 	const struct spawnd_watch_handlers *handlers, void *context, struct spawnd_error *error)
 {
-	static const struct stream_observer observer = {.on_message = on_message, .on_end = on_end, .on_forgotten = on_forgotten};
+	static const struct stream_observer observer = {
+		.on_message = on_message, .on_end = on_end, .on_forgotten = on_forgotten, .on_lost = on_lost, .on_resume = on_resume};
 	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
 	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(options->process);

@@ -18,7 +18,8 @@ static void send_piece(struct writing *writing, size_t size)
 	uint8_t prefix[STDIN_PREFIX_MAX];
 	bool eof = writing->eof && size == writing->left;
 
-	stream_send_data(writing->call.stream, prefix, stdin_encode(prefix, false, writing->slot, eof, size), writing->data, size);
+	stream_send_data(
+		writing->call.stream, prefix, stdin_encode(prefix, false, writing->slot, STDIN_NEXT, eof, size), writing->data, size);
 	writing->data += size;
 	writing->left -= size;
 	writing->room -= size;

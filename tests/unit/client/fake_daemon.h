@@ -27,6 +27,7 @@ static inline struct fake fake_create(void)
 
 	CU_ASSERT_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
 	fake.client->conn = conn_create(fds[0]);
+	fake.client->fd = fds[0];
 	fake.client->socket = mem_strdup("/fake");
 	fake.client->next_id = 1;
 	fake.conn = conn_create(fds[1]);

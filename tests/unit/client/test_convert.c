@@ -36,7 +36,7 @@ void test_stdin_is_encoded_as_generated_code_does(void)
 		size_t size = sizes[i / 4 / array_size(slots)];
 		uint32_t slot = slots[i / 4 % array_size(slots)];
 		uint8_t prefix[STDIN_PREFIX_MAX];
-		size_t length = stdin_encode(prefix, i & 1, slot, i & 2, size);
+		size_t length = stdin_encode(prefix, i & 1, slot, STDIN_NEXT, i & 2, size);
 
 		CU_ASSERT_EQUAL_FATAL(pack(expected, i & 1, slot, i & 2, data, size), length + size);
 		CU_ASSERT(memcmp(expected, prefix, length) == 0);
@@ -61,14 +61,14 @@ void test_output_is_looked_at_in_place(void)
 	output.time_ns = 1;
 	output.data = (ProtobufCBinaryData){.len = 5, .data = (uint8_t *)"hello"};
 	length = spawnd__v1__process_event__pack(&event, bytes);
-	CU_ASSERT(output_peek(bytes, length, &slot, &offset, &data, &size));
+	CU_ASSERT(output_peek(bytes, length, 0, &slot, &offset, &data, &size));
 	CU_ASSERT_EQUAL(slot, 2);
 	CU_ASSERT_EQUAL(offset, UINT64_MAX - 1);
 	CU_ASSERT(size == 5 && memcmp(data, "hello", 5) == 0);
 	for (size_t i = 0; i < length; i++) {
 		_cleanup_free_ uint8_t *copy = mem_dup(bytes, i);
 
-		CU_ASSERT_FALSE(output_peek(copy, i, &slot, &offset, &data, &size));
+		CU_ASSERT_FALSE(output_peek(copy, i, 0, &slot, &offset, &data, &size));
 	}
 }
 
@@ -90,7 +90,7 @@ void test_output_of_a_hostile_daemon(void)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		_cleanup_free_ uint8_t *copy = mem_dup(cases[i], sizeof(cases[i]));
 
-		CU_ASSERT_FALSE(output_peek(copy, sizeof(cases[i]), &slot, &offset, &data, &size));
+		CU_ASSERT_FALSE(output_peek(copy, sizeof(cases[i]), 0, &slot, &offset, &data, &size));
 	}
 }
 

@@ -1,0 +1,179 @@
+"""Clients in C whose connection is cut, or whose engine is killed: libspawnd comes back, and spawnctl does not notice."""
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from harness import SPAWNCTL
+from proxy import Proxy
+
+
+def ctl(place, *args, **kwargs):
+    return subprocess.Popen([SPAWNCTL, "--socket", str(place.socket), "--no-autostart", *map(str, args)], **kwargs)
+
+
+def run(place, *args, input=None):
+    """Exit status and outputs."""
+    process = ctl(place, *args, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(input, timeout=100)
+    return process.returncode, out, err
+
+
+def kill_engine(daemon):
+    [status] = daemon.ctl("daemon", "status", json_lines=True, check=0)
+    os.kill(status["engine_pid"], signal.SIGKILL)
+
+
+KEPT = ["--transport", "kept", "--retain", "4M"]  # what a proxy loses with a connection must still be there
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["from the daemon", "from the client"])
+def test_cat_through_twenty_cuts(daemon, sign):
+    rng = random.Random(sign)
+    data = rng.randbytes(50 << 20)
+    with Proxy(daemon, [sign * rng.randrange(100, 4 << 20) for _ in range(20)]) as proxy:
+        status, out, err = run(proxy, "run", *KEPT, "--", "cat", input=data)
+        assert proxy.cut == 20
+    assert (status, err) == (0, b"")
+    assert len(out) == len(data) and hashlib.sha256(out).digest() == hashlib.sha256(data).digest()
+    assert daemon.zombies() == []
+
+
+@pytest.mark.parametrize("at", [*range(1, 60), 100, 200, 400])
+def test_every_byte_of_a_short_conversation(daemon, at):
+    with Proxy(daemon, [at] * 3) as proxy:
+        done = run(proxy, "run", *KEPT, "--", "sh", "-c", "read x; echo got $x; echo err >&2; exit 5", input=b"it\n")
+        assert done == (5, b"got it\n", b"err\n")
+
+
+class Killer:
+    """Kills the engine whenever it is called, so many times. The keeper takes its time with an engine that dies again and again."""
+
+    def __init__(self, daemon, kills):
+        self.daemon, self.left, self.done = daemon, kills, 0
+
+    def __call__(self):
+        if self.left:
+            self.left -= 1
+            kill_engine(self.daemon)
+            self.done += 1
+
+
+def pump(process, data, at, act):
+    """Feeds data to stdin and collects stdout; calls act each time another `at` bytes have come back."""
+    def feed():
+        with process.stdin:
+            process.stdin.write(data)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    out = bytearray()
+    due = at
+    while chunk := os.read(process.stdout.fileno(), 1 << 16):
+        out += chunk
+        if len(out) >= due:
+            due += at
+            act()
+    feeder.join()
+    return process.wait(60), bytes(out)
+
+
+@pytest.mark.parametrize("options", [[], ["--transport", "kept"]], ids=["direct", "kept"])
+def test_cat_through_killed_engines(daemon, options):
+    data = random.Random(1).randbytes(50 << 20)
+    killer = Killer(daemon, 5)
+    process = ctl(daemon, "run", *options, "--", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    status, out = pump(process, data, 8 << 20, killer)
+    assert (status, process.stderr.read()) == (0, b"")
+    assert len(out) == len(data) and hashlib.sha256(out).digest() == hashlib.sha256(data).digest()
+    assert killer.done == 5
+    assert daemon.zombies() == []
+
+
+def lines(process):
+    return iter(process.stdout.readline, b"")
+
+
+def test_exit_codes_errors_and_slots_through_killed_engines(daemon):
+    script = "echo out; echo err >&2; read x; echo $x; read y; kill -$y $$"
+    process = ctl(daemon, "run", "--", "sh", "-c", script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"out\n" and process.stderr.readline() == b"err\n"
+    kill_engine(daemon)
+    process.stdin.write(b"word\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"word\n"
+    kill_engine(daemon)
+    process.stdin.write(b"USR1\n")
+    process.stdin.flush()
+    assert process.wait(60) == 128 + signal.SIGUSR1
+    assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+def test_a_signal_while_no_engine_is_there_arrives(daemon):
+    script = "exec 2>/dev/null; trap 'echo got it; exit 3' USR1; echo ready; while :; do sleep 0.1; done"
+    process = ctl(daemon, "run", "--", "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    for _ in range(3):
+        kill_engine(daemon)
+    daemon.ctl("ps", check=0)
+    process.send_signal(signal.SIGUSR1)
+    assert (process.wait(60), process.stdout.read(), process.stderr.read()) == (3, b"got it\n", b"")
+
+
+def test_followers_and_waiters_do_not_notice(daemon):
+    number = int(daemon.ctl("run", "-d", "--name", "talker", "--stdio", "0=pipe", "--", "sh", "-c",
+                            "while read x; do echo $x; done; exit 7", check=0).stdout)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    events = ctl(daemon, "events", "--since", "1", **pipes)
+    logs = ctl(daemon, "logs", "-f", "talker", **pipes)
+    attach = ctl(daemon, "attach", "--eof", "talker", **{**pipes, "stdin": subprocess.PIPE})
+    wait = ctl(daemon, "wait", number, **pipes)
+    first = json.loads(events.stdout.readline())
+    assert first["type"] == "spawned" and first["process"] == number
+    for n in range(5):
+        attach.stdin.write(b"line %d\n" % n)
+        attach.stdin.flush()
+        for reader in (logs, attach):
+            assert reader.stdout.readline() == b"line %d\n" % n
+        kill_engine(daemon)
+    attach.stdin.close()
+    assert (wait.wait(60), attach.wait(60), logs.wait(60)) == (7, 7, 0)
+    seen = []
+    while not seen or seen[-1]["type"] != "closed":
+        seen.append(json.loads(events.stdout.readline()))
+    assert [e["type"] for e in seen if e["type"] != "gap"] == ["exited", "closed"]
+    events.terminate()
+    events.wait()
+    for process in (logs, attach, wait, events):
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+def test_acts_are_done_once_while_engines_die(daemon):
+    for n in range(6):
+        killer = threading.Thread(target=kill_engine, args=(daemon,))
+        killer.start()
+        number = int(daemon.ctl("run", "-d", "--name", f"p{n}", "--", "sleep", "1000", check=0).stdout)
+        [info] = daemon.ctl("inspect", f"p{n}", json_lines=True, check=0)
+        assert info["id"] == number
+        daemon.ctl("stop", f"p{n}", check=0)
+        daemon.ctl("rm", f"p{n}", check=0)
+        killer.join()
+    assert daemon.ctl("ps", "-a", json_lines=True, check=0) == []
+    assert daemon.zombies() == []
+
+
+def test_a_daemon_that_has_ended_is_told_at_once(make_daemon):
+    daemon = make_daemon()
+    process = ctl(daemon, "events", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with daemon.client() as client:
+        while client.stats().clients < 2:
+            pass
+    daemon.ctl("daemon", "stop", check=0)
+    assert process.wait(5) == 1
+    assert b"closed the connection" in process.stderr.read()
