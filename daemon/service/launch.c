@@ -105,6 +105,29 @@ static int start(struct service *service, const struct launch_request *request, 
 	return done;
 }
 
+/* The process that a key started too long ago for the keys to know it. */
+static struct child *find_started(struct children *children, const struct act_name *name)
+{
+	struct child *child = children_next(children, 0);
+	struct record_origin origin;
+
+	for (; child; child = children_next(children, child_id(child))) {
+		child_origin(child, &origin);
+		if (origin.uid == name->uid && origin.digest == name->digest && strcmp(origin.method, name->method) == 0 &&
+			strcmp(origin.key, name->key) == 0)
+			break;
+	}
+	return child;
+}
+
+/* A client comes back to what it started: nothing is started for it. */
+static int find_again(struct service *service, const struct act_name *name, struct child **child_out, bool *joined_out, struct err *err)
+{
+	*child_out = name->key && *name->key ? find_started(service->config.children, name) : NULL;
+	*joined_out = true;
+	return *child_out ? 0 : err_set(err, STATUS_NOT_FOUND, "the process that this idempotency key started is gone");
+}
+
 int launch_process(const struct launch_request *request, struct child **child_out, bool *joined_out, struct err *err)
 {
 	struct service *service = service_get();
@@ -130,7 +153,7 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 					    known.process);
 	}
 	if (request->resume)
-		return err_set(err, STATUS_NOT_FOUND, "the process that this idempotency key started is gone");
+		return find_again(service, &name, child_out, joined_out, err);
 	origin_of(request, &name, now, &origin);
 	done = start(service, request, &origin, child_out, err);
 	if (done < 0)

@@ -15,8 +15,6 @@ int handle_logs(struct call *call, const ProtobufCMessage *message, struct err *
 
 	if (request->message_case != SPAWND__V1__LOGS_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
-	if (logs->since_ns && logs->n_from)
-		return err_invalid(err, "since_ns", "contradicts from");
 	if (reading_window(logs->window, "window", err) < 0)
 		return -EINVAL;
 	done = convert_ref(service_get()->config.children, logs->process, &start.child, err);

@@ -157,8 +157,7 @@ static struct slot_total *totals_of(const struct child *child, size_t *count_out
 	return totals;
 }
 
-/* Whether the plan says where this slot begins. */
-static bool is_placed(const struct outflow_plan *plan, uint32_t slot)
+bool outflow_is_placed(const struct outflow_plan *plan, uint32_t slot)
 {
 	for (size_t i = 0; i < plan->at_count; i++)
 		if (plan->at[i].slot == slot)
@@ -177,7 +176,7 @@ static void place(struct outflow *outflow)
 	if (plan->from == OUTFLOW_TIME)
 		reader_seek_time(outflow->reader, plan->since_ns);
 	for (size_t i = 0; plan->from == OUTFLOW_ZERO && i < count; i++)
-		if (!is_placed(plan, totals[i].slot))
+		if (!outflow_is_placed(plan, totals[i].slot))
 			reader_seek(outflow->reader, totals[i].slot, 0);
 	for (size_t i = 0; i < plan->at_count; i++)
 		reader_seek(outflow->reader, plan->at[i].slot, plan->at[i].bytes);

@@ -51,6 +51,7 @@ struct outflow {
 
 void outflow_init(struct outflow *outflow, struct call *call, struct child *child);
 void outflow_plan_finish(struct outflow_plan *plan);
+bool outflow_is_placed(const struct outflow_plan *plan, uint32_t slot); /* by `at` */
 /*
  * Credit beside that of the call: bytes for one slot, which it uses first. From then on a slot without any is passed over,
  * and the others go on. -EINVAL with *err: the process has no such output.

@@ -45,8 +45,6 @@ int handle_attach(struct call *call, const ProtobufCMessage *message, struct err
 
 	if (request->message_case != SPAWND__V1__ATTACH_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
-	if (attach->from_retained && attach->n_from)
-		return err_invalid(err, "from", "contradicts from_retained");
 	done = convert_ref(service->config.children, attach->process, &start.child, err);
 	if (done < 0)
 		return done;

@@ -53,9 +53,32 @@ static size_t list_taken(const struct stream *stream, Spawnd__V1__SlotOffset *of
 	return count;
 }
 
+/* Where the output begins that a reader did not place: it could not come back to it otherwise. */
+static size_t list_begins(const struct stream *stream, Spawnd__V1__SlotOffset *offsets, Spawnd__V1__SlotOffset **list)
+{
+	size_t total = child_totals(stream->child, NULL, 0), count = 0;
+	_cleanup_free_ struct slot_total *totals = mem_alloc((total + 1) * sizeof(*totals));
+
+	if (stream->kind != STREAM_ATTACH || stream->no_output || stream->plan.from != OUTFLOW_NEXT)
+		return 0;
+	child_totals(stream->child, totals, total);
+	for (size_t i = 0; i < total; i++) {
+		if (outflow_is_placed(&stream->plan, totals[i].slot))
+			continue;
+		spawnd__v1__slot_offset__init(&offsets[count]);
+		offsets[count].slot = totals[i].slot;
+		offsets[count].offset = totals[i].bytes;
+		list[count] = &offsets[count];
+		count++;
+	}
+	return count;
+}
+
 static void send_spawned(struct stream *stream)
 {
 	size_t slots = child_spec(stream->child)->slot_count + 1;
+	_cleanup_free_ Spawnd__V1__SlotOffset *places = mem_alloc(slots * sizeof(*places));
+	_cleanup_free_ Spawnd__V1__SlotOffset **begins = mem_alloc(slots * sizeof(Spawnd__V1__SlotOffset *));
 	_cleanup_free_ Spawnd__V1__SlotOffset *offsets = mem_alloc(slots * sizeof(*offsets));
 	_cleanup_free_ Spawnd__V1__SlotOffset **taken = mem_alloc(slots * sizeof(Spawnd__V1__SlotOffset *));
 	Spawnd__V1__ProcessEvent event = SPAWND__V1__PROCESS_EVENT__INIT;
@@ -70,6 +93,8 @@ static void send_spawned(struct stream *stream)
 	spawned.handed = list;
 	spawned.n_stdin = list_taken(stream, offsets, taken);
 	spawned.stdin = taken;
+	spawned.n_output = list_begins(stream, places, begins);
+	spawned.output = begins;
 	if (stream->kind == STREAM_RUN) {
 		reply.reply_case = SPAWND__V1__RUN_REPLY__REPLY_SPAWNED;
 		reply.spawned = &spawned;

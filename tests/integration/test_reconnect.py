@@ -9,8 +9,10 @@ import threading
 
 import pytest
 
+import ttrpc
 from harness import SPAWNCTL
 from proxy import Proxy
+from ttrpc import admin, processes
 
 
 def ctl(place, *args, **kwargs):
@@ -96,10 +98,6 @@ def test_cat_through_killed_engines(daemon, options):
     assert daemon.zombies() == []
 
 
-def lines(process):
-    return iter(process.stdout.readline, b"")
-
-
 def test_exit_codes_errors_and_slots_through_killed_engines(daemon):
     script = "echo out; echo err >&2; read x; echo $x; read y; kill -$y $$"
     process = ctl(daemon, "run", "--", "sh", "-c", script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -152,6 +150,43 @@ def test_followers_and_waiters_do_not_notice(daemon):
     events.wait()
     for process in (logs, attach, wait, events):
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+def test_attach_misses_nothing_of_slots_that_were_silent(daemon, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    daemon.ctl("run", "-d", "--name", "quiet", "--", "sh", "-c", f"cat {fifo}; echo out; echo err >&2; cat {fifo}; exit 4", check=0)
+    attach = ctl(daemon, "attach", "--no-stdin", "quiet", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with daemon.client() as client:
+        while client.get("quiet").readers < 1:
+            pass
+        engine = client.stats().engine_pid
+    os.kill(engine, signal.SIGSTOP)
+    open(fifo, "wb").close()  # it writes now, and nobody reads
+    open(fifo, "wb").close()
+    os.kill(engine, signal.SIGKILL)
+    assert attach.wait(60) == 4
+    assert (attach.stdout.read(), attach.stderr.read()) == (b"out\n", b"err\n")
+
+
+def test_a_spawn_that_is_resumed_never_starts_anew(client):
+    client.hello()
+    stream = client.stream("Processes", "Spawn", processes.ProcessEvent)
+    start = processes.SpawnStart(spec=ttrpc.make_spec("true"), idempotency_key="nobody knows it", resume=True)
+    stream.send(processes.SpawnRequest(start=start))
+    with pytest.raises(ttrpc.RpcError) as caught:
+        stream.receive()
+    assert caught.value.code == "NOT_FOUND" and client.stats().spawned_total == 0
+
+
+def test_a_session_leaves_the_connection_it_was_on(daemon):
+    hello = admin.HelloRequest(version=1, session_key=b"mine")
+    with daemon.client() as before, daemon.client() as after:
+        before.call("Admin", "Hello", hello, admin.HelloReply())
+        assert after.call("Admin", "Hello", hello, admin.HelloReply()).resumed
+        with pytest.raises((ttrpc.Closed, ConnectionError)):
+            before.stats()
+        after.stats()
 
 
 def test_acts_are_done_once_while_engines_die(daemon):

@@ -252,6 +252,8 @@ static void tell_spawned(struct spawnd_process *process, const Spawnd__V1__Spawn
 	process->spawned = true;
 	process->id = spawned->id;
 	process->pid = spawned->pid;
+	for (size_t i = 0; i < spawned->n_output; i++)
+		marks_set(&process->marks, spawned->output[i]->slot, spawned->output[i]->offset);
 	stream_confirm(process->stream);
 	if (!process->handlers.spawned)
 		return;
