@@ -153,17 +153,18 @@ def test_followers_and_waiters_do_not_notice(daemon):
 
 
 def test_attach_misses_nothing_of_slots_that_were_silent(daemon, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    daemon.ctl("run", "-d", "--name", "quiet", "--", "sh", "-c", f"cat {fifo}; echo out; echo err >&2; cat {fifo}; exit 4", check=0)
+    begin, end = tmp_path / "begin", tmp_path / "end"
+    os.mkfifo(begin)
+    os.mkfifo(end)
+    daemon.ctl("run", "-d", "--name", "quiet", "--", "sh", "-c", f"cat {begin}; echo out; echo err >&2; cat {end}; exit 4", check=0)
     attach = ctl(daemon, "attach", "--no-stdin", "quiet", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with daemon.client() as client:
         while client.get("quiet").readers < 1:
             pass
         engine = client.stats().engine_pid
     os.kill(engine, signal.SIGSTOP)
-    open(fifo, "wb").close()  # it writes now, and nobody reads
-    open(fifo, "wb").close()
+    open(begin, "wb").close()  # it writes now, and nobody reads
+    open(end, "wb").close()
     os.kill(engine, signal.SIGKILL)
     assert attach.wait(60) == 4
     assert (attach.stdout.read(), attach.stderr.read()) == (b"out\n", b"err\n")
