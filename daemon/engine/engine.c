@@ -5,7 +5,6 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -16,6 +15,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/signals.h"
 #include "engine/autoexit.h"
 #include "engine/control.h"
 #include "engine/fds.h"
@@ -423,7 +423,7 @@ int engine_run(int argc, char *const *argv, int link_fd)
 	struct err err = {0};
 	int status;
 
-	signal(SIGPIPE, SIG_IGN);
+	signals_ignore_stray(); /* what is meant for the daemon goes to the keeper */
 	log_set_name("spawnd");
 	engine.fds_limit = fd_raise_limit();
 	engine.loop = loop_create();

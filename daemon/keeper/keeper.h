@@ -81,8 +81,6 @@ void engine_give_up(void *keeper);   /* it does not end by itself */
 
 /* start.c: starts a program of ours with descriptors from LINK_FD on. Its pid or -errno. */
 pid_t start_program(const char *name, char *const *argv, const int *fds, size_t count);
-/* Resets what this process inherited of dispositions and mask, so that nothing of it reaches a child. */
-void start_reset_signals(void);
 
 /* background.c */
 void background_enter(struct keeper *keeper);

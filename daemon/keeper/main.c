@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/notify.h"
+#include "base/signals.h"
 #include "base/sys.h"
 #include "keeper/keeper.h"
 
@@ -72,7 +73,7 @@ static void clean_inheritance(void)
 		fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	close_range(STDERR_FILENO + 1, ~0u, 0);
-	start_reset_signals();
+	signals_reset();
 	signal(SIGPIPE, SIG_IGN);
 }
 
@@ -110,7 +111,9 @@ static int run(struct keeper *keeper)
 	loop_signal_create(keeper->loop, SIGCHLD, reap_all, keeper);
 	loop_signal_create(keeper->loop, SIGTERM, engine_terminate, keeper);
 	loop_signal_create(keeper->loop, SIGINT, engine_terminate, keeper);
+	loop_signal_create(keeper->loop, SIGQUIT, engine_terminate, keeper);
 	loop_signal_create(keeper->loop, SIGHUP, engine_reload, keeper);
+	signals_ignore_stray();
 	engine_start(keeper);
 	if (loop_run(keeper->loop) < 0)
 		keeper->exit_status = EXIT_FAILURE;

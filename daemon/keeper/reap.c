@@ -21,13 +21,15 @@ static uint32_t find_slot(const struct journal *journal, pid_t pid)
 	return NO_SLOT;
 }
 
-/* Completes the exit record; the state says so last. */
+/* Completes the exit record; the state says so last. A clock that was set back does not make an end precede its beginning. */
 static void record_exit(struct journal_slot *slot, const siginfo_t *info, const struct rusage *usage)
 {
+	int64_t now = clock_real_ns();
+
 	slot->exit_code = info->si_code;
 	slot->exit_status = info->si_status;
 	slot->exit_usage = *usage;
-	slot->exited_at_ns = clock_real_ns();
+	slot->exited_at_ns = now > slot->started_at_ns ? now : slot->started_at_ns;
 	atomic_store_explicit(&slot->state, JOURNAL_EXITED, memory_order_release);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/signals.h"
 #include "keeper/keeper.h"
 
 /* The path of a program of ours: beside our own binary, else where it was installed. */
@@ -24,16 +25,6 @@ static void program_path(const char *name, char path[PATH_MAX])
 			return;
 	}
 	snprintf(path, PATH_MAX, "%s/%s", SPAWND_LIBEXECDIR, name);
-}
-
-void start_reset_signals(void)
-{
-	sigset_t none;
-
-	for (int number = 1; number < NSIG; number++)
-		signal(number, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Puts descriptors (at most two) at LINK_FD and after; every other one closes itself. */
@@ -60,7 +51,7 @@ pid_t start_program(const char *name, char *const *argv, const int *fds, size_t 
 	sigprocmask(SIG_SETMASK, &all, &before);
 	pid = fork();
 	if (pid == 0) {
-		start_reset_signals();
+		signals_reset();
 		setsid();
 		if (place(fds, count))
 			execv(path, argv);

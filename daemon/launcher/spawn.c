@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "launcher/child.h"
 
@@ -115,6 +116,7 @@ struct launched spawn_run(struct journal *journal, struct launch_plan *plan, str
 	long result = -ENOSYS;
 
 	spawn_record(slot, &launched, LAUNCH_OK, 0, 0);
+	slot->started_at_ns = clock_real_ns();
 	if (plan->cgroup >= 0)
 		result = clone_into(plan->cgroup, pid, &job);
 	if (result < 0 && !is_exhausted(result)) {

@@ -5,6 +5,7 @@
  *   who        writes
  *   engine     owner, facts, state FREE -> INTENT (before the plan leaves), EXITED -> FREE (after the object is gone)
  *   kernel     pids[slot] in the launcher's clone (CLONE_PARENT_SETTID): "cloned but not recorded" cannot exist
+ *   launcher   started_at_ns, before the clone
  *   child      launch_stage, launch_error, when a step before exec failed
  *   keeper     exit_*, then state INTENT -> EXITED; before the pid is reaped, so no pid is ever signalled after reuse
  */
@@ -53,10 +54,10 @@ struct journal_slot {
 	/* exit record, by the keeper */
 	int32_t exit_code;    /* si_code: CLD_EXITED, CLD_KILLED, CLD_DUMPED */
 	int32_t exit_status;  /* si_status: exit code or signal */
-	int64_t exited_at_ns; /* CLOCK_REALTIME */
+	int64_t exited_at_ns; /* CLOCK_REALTIME, never before started_at_ns */
 	struct rusage exit_usage;
+	int64_t started_at_ns; /* CLOCK_REALTIME; by the launcher */
 	/* facts, by the engine */
-	int64_t started_at_ns;    /* CLOCK_REALTIME */
 	int64_t deadline_boot_ns; /* of timeout_ms; 0: none */
 	uint32_t spec;            /* reference into the store of specs; 0: none */
 	uint32_t reserved;

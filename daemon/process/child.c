@@ -268,7 +268,7 @@ static void on_running(struct child *child, pid_t pid)
 	uint64_t timeout_ms = child->spec->message->timeout_ms;
 
 	child->pid = child->tree.pid = pid;
-	child->started_at_ns = slot->started_at_ns = clock_real_ns();
+	child->started_at_ns = slot->started_at_ns;
 	child_set_state(child, CHILD_RUNNING);
 	if (timeout_ms) {
 		slot->deadline_boot_ns = clock_boot_ns() + (int64_t)timeout_ms * 1000000;

@@ -31,6 +31,20 @@ void test_an_exit_is_recorded_reaped_and_told_in_this_order(void)
 	close_world();
 }
 
+void test_an_end_never_precedes_its_beginning(void)
+{
+	struct journal_slot *slot;
+
+	open_world();
+	slot = &keeper.journal->slot[9];
+	run_in(9, 5001, 70);
+	slot->started_at_ns = INT64_MAX; /* the clock was set back since */
+	fake_exit(5001, CLD_EXITED, 0, &(struct rusage){0});
+	reap_all(&keeper);
+	CU_ASSERT_EQUAL(slot->exited_at_ns, INT64_MAX);
+	close_world();
+}
+
 void test_a_reused_pid_belongs_to_the_slot_that_waits_for_it(void)
 {
 	notice_message notice;

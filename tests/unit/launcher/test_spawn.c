@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "launcher/spawn.h"
@@ -103,6 +104,19 @@ void test_status_and_signal_reach_the_parent(void)
 	CU_ASSERT_EQUAL(launched.stage, LAUNCH_OK);
 	status = run(&killed, &launched);
 	CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == 9);
+}
+
+void test_the_time_of_start_is_taken_before_the_clone(void)
+{
+	struct launch_plan plan = plan_of((char *[]){(char *)"/bin/true", NULL}, NULL, 0);
+	struct launched launched;
+	int64_t before = clock_real_ns();
+
+	if (journal)
+		journal->slot[plan.journal_slot].started_at_ns = 0;
+	run(&plan, &launched);
+	CU_ASSERT(journal->slot[plan.journal_slot].started_at_ns >= before);
+	CU_ASSERT(journal->slot[plan.journal_slot].started_at_ns <= clock_real_ns());
 }
 
 /* A launch that fails at a stage with an errno. */

@@ -340,6 +340,7 @@ static inline int fake_launch(void *context, const struct plan *plan, host_launc
 
 	fixture->launches++;
 	CU_ASSERT_EQUAL(slot->journal.owner, plan->owner);
+	slot->journal.started_at_ns = clock_real_ns();
 	if (fixture->refuse_launch)
 		return err_errno(err, fixture->refuse_launch, "sendmsg", NULL);
 	if (fixture->fail_cgroup && plan->cgroup >= 0) {
