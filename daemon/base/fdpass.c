@@ -73,3 +73,27 @@ ssize_t fdpass_receive(int socket, void *bytes, size_t size, int fds[FDPASS_MAX]
 	*count_out = count;
 	return got;
 }
+
+ssize_t fdpass_peek(int socket, void *bytes, size_t size, int *fds, size_t max, size_t *count_out, bool *cut_out)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = bytes, .iov_len = size};
+	struct msghdr message = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(sizeof(int) * max),
+	};
+	ssize_t seen = sys_recvmsg(socket, &message, MSG_DONTWAIT | MSG_PEEK | MSG_CMSG_CLOEXEC);
+
+	*count_out = 0;
+	*cut_out = false;
+	if (seen < 0)
+		return seen;
+	*count_out = take_fds(&message, fds);
+	*cut_out = message.msg_flags & MSG_CTRUNC;
+	return seen;
+}

@@ -1,6 +1,7 @@
 /* THE place where descriptors are sent and received (SCM_RIGHTS), for records and for streams. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
 
@@ -19,3 +20,9 @@ ssize_t fdpass_send(int socket, const struct iovec *iov, size_t iov_count, const
  * -EMSGSIZE when a record was longer than `size`.
  */
 ssize_t fdpass_receive(int socket, void *bytes, size_t size, int fds[FDPASS_MAX], size_t *count_out);
+
+/*
+ * Looks at up to `size` bytes without taking them, and duplicates up to `max` (at most FDPASS_MAX) descriptors that the last
+ * message seen carries; *cut_out: there are more, or this process may not open them. Bytes, 0 at end of file, or -errno.
+ */
+ssize_t fdpass_peek(int socket, void *bytes, size_t size, int *fds, size_t max, size_t *count_out, bool *cut_out);

@@ -40,6 +40,11 @@ ssize_t sys_writev(int fd, const struct iovec *iov, int count)
 	return RETRY(writev(fd, iov, count));
 }
 
+ssize_t sys_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+	return RETRY(pwritev(fd, iov, count, offset));
+}
+
 ssize_t sys_pread(int fd, void *bytes, size_t size, off_t offset)
 {
 	return RETRY(pread(fd, bytes, size, offset));
@@ -50,14 +55,14 @@ ssize_t sys_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 	return RETRY(pwrite(fd, bytes, size, offset));
 }
 
-ssize_t sys_sendfile(int to, int from, size_t size)
-{
-	return RETRY(sendfile(to, from, NULL, size));
-}
-
 ssize_t sys_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned flags)
 {
 	return RETRY(splice(from, from_offset, to, to_offset, size, flags));
+}
+
+ssize_t sys_sendfile(int to, int from, size_t size)
+{
+	return RETRY(sendfile(to, from, NULL, size));
 }
 
 off_t sys_lseek(int fd, off_t offset, int whence)

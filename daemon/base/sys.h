@@ -16,6 +16,7 @@
 ssize_t sys_read(int fd, void *bytes, size_t size);
 ssize_t sys_write(int fd, const void *bytes, size_t size);
 ssize_t sys_writev(int fd, const struct iovec *iov, int count);
+ssize_t sys_pwritev(int fd, const struct iovec *iov, int count, off_t offset);
 ssize_t sys_pread(int fd, void *bytes, size_t size, off_t offset);
 ssize_t sys_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned flags);
 off_t sys_lseek(int fd, off_t offset, int whence);

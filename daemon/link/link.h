@@ -27,6 +27,16 @@ enum store_kind {
 	STORE_PIPE = 6,    /* kept pipe of a direct slot: index = 2 * slot (read end), 2 * slot + 1 (write end) */
 	STORE_LEDGER = 7,  /* owner 0: records of objects, base/ledger.h */
 	STORE_STDIN = 8,   /* memfd of what a child has still to read; index = slot */
+	STORE_CHANNEL = 9, /* of a message channel; index: which of the below */
+};
+
+/* What of a channel is stored. */
+enum {
+	STORE_CHANNEL_SOCKET = 0,
+	STORE_CHANNEL_OUT = 1,  /* memfd of what is to be sent, whose file offset says what was */
+	STORE_CHANNEL_IN = 2,   /* memfd ring of what came */
+	STORE_CHANNEL_PIPE = 3, /* the way into that ring: read end, then (4) write end */
+	STORE_CHANNEL_COUNT = 5,
 };
 
 struct link_record; /* one queued record */

@@ -66,6 +66,7 @@ static void close_child(struct child *child)
 	child->closed = true;
 	if (child->timer)
 		loop_timer_cancel(child->timer);
+	child->drain_timed_out = child->drain_timed_out || child->has_channel;
 	for (size_t i = 0; child->gave_up && output_total(child->output, i, &total); i++)
 		child->drain_timed_out = child->drain_timed_out || !total.complete;
 	log_(LOG_DEBUG, "process %llu: closed%s", (unsigned long long)child->id, child->drain_timed_out ? ", a pipe was still held" : "");
@@ -87,7 +88,7 @@ static void close_child(struct child *child)
 /* The two facts join. */
 static void close_if_done(struct child *child)
 {
-	if (child_has_exited(child) && child->output_done && !child->closed)
+	if (child_has_exited(child) && child->output_done && !child->has_channel && !child->closed)
 		close_child(child);
 }
 
@@ -136,12 +137,22 @@ const struct output_observer child_output_observer = {
 	.on_gap = on_gap,
 };
 
+static bool is_drained(const struct child *child)
+{
+	return child->output_done && !child->has_channel;
+}
+
 static void give_up_output(struct child *child)
 {
-	if (child->output_done || child->gave_up)
+	if (is_drained(child) || child->gave_up)
 		return;
 	child->gave_up = true;
-	output_give_up(child->output);
+	child->drain_timed_out = child->has_channel;
+	child_pin(child);
+	CHILD_TELL(child, on_drain_over);
+	if (!child->output_done)
+		output_give_up(child->output);
+	child_unpin(child);
 }
 
 /* Why it ended, unless we know already. */
@@ -185,7 +196,7 @@ static void drain(struct child *child)
 	uint64_t limit_ms = child->spec->message->drain_timeout_ms;
 	int64_t passed_ms = child->recovered ? (clock_real_ns() - child->end->at_ns) / 1000000 : 0;
 
-	if (child->output_done)
+	if (is_drained(child))
 		return;
 	if (limit_ms == 0)
 		give_up_output(child);
@@ -473,6 +484,20 @@ static int store_ends(struct child *child, struct err *err)
 	return done;
 }
 
+/* What outlives this process, with the keeper before the child exists. */
+static int store(struct child *child, struct err *err)
+{
+	const struct process_host *host = child->children->host;
+	int done = 0;
+
+	if (!is_handed_over(child))
+		done = store_ends(child, err);
+	if (done == 0 && child->stdio.channel >= 0)
+		done = host->store_put(host->context, STORE_CHANNEL, child->id, STORE_CHANNEL_SOCKET, &child->stdio.channel, 1, err);
+	child->has_channel = child->stdio.channel >= 0;
+	return done;
+}
+
 const struct slot_spec *child_find_slot(const struct spec *spec, uint32_t slot)
 {
 	for (size_t i = 0; i < spec->slot_count; i++)
@@ -542,8 +567,8 @@ static int start(struct child *child, int *fds, size_t fd_count, struct err *err
 
 	if (done == 0)
 		done = child_open_logfile(child, err);
-	if (done == 0 && !is_handed_over(child))
-		done = store_ends(child, err);
+	if (done == 0)
+		done = store(child, err);
 	if (done < 0)
 		return done;
 	create_streams(child);
@@ -596,6 +621,9 @@ struct child *child_make(struct children *children, uint64_t id, struct spec *sp
 	child->journal_slot = record->journal_slot;
 	child->on_disconnect = (Spawnd__V1__OnDisconnect)atomic_load(&record->on_disconnect);
 	child->stdio.controlling_slot = -1;
+	child->stdio.channel = -1;
+	for (size_t i = 0; i < STORE_CHANNEL_COUNT; i++)
+		child->channel[i] = -1;
 	TAILQ_INIT(&child->watchers);
 	TAILQ_INIT(&child->kills);
 	return child;
@@ -673,6 +701,8 @@ void child_free(struct child *child)
 	output_destroy(child->output);
 	logfile_destroy(child->logfile);
 	stdio_finish(&child->stdio);
+	for (size_t i = 0; i < STORE_CHANNEL_COUNT; i++)
+		fd_close(&child->channel[i]);
 	if (child->tree.trees)
 		tree_leave(&child->tree);
 	loop_timer_destroy(child->timer);
@@ -681,6 +711,25 @@ void child_free(struct child *child)
 	free(child->failure);
 	free(child->why);
 	free(child);
+}
+
+bool child_take_channel(struct child *child, int fds_out[STORE_CHANNEL_COUNT])
+{
+	bool any = false;
+
+	if (child->stdio.channel >= 0)
+		child->channel[STORE_CHANNEL_SOCKET] = fd_steal(&child->stdio.channel);
+	for (size_t i = 0; i < STORE_CHANNEL_COUNT; i++) {
+		fds_out[i] = fd_steal(&child->channel[i]);
+		any = any || fds_out[i] >= 0;
+	}
+	return any;
+}
+
+void child_channel_ended(struct child *child)
+{
+	child->has_channel = false;
+	close_if_done(child);
 }
 
 size_t child_hand_over(struct child *child, uint32_t *slots_out, int *fds_out, size_t size)

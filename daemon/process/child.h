@@ -55,6 +55,7 @@ struct child_observer {
 	void (*on_stdin_closed)(void *context, struct child *child, uint32_t slot);   /* the child closed its end */
 	void (*on_gap)(void *context, struct child *child, uint32_t slot, uint64_t offset,
 		uint64_t bytes); /* bytes left the log that a reader had not read */
+	void (*on_drain_over)(void *context, struct child *child); /* drain_timeout has passed: what is still open is given up */
 	void (*on_stopping)(void *context, struct child *child, const char *why);
 	void (*on_removed)(void *context, struct child *child); /* the memory goes after this */
 };
@@ -62,6 +63,7 @@ struct child_observer {
 /* ---- registry (children.c) ---- */
 
 struct children *children_create(const struct process_host *host, struct err *err);
+const struct process_host *children_host(const struct children *children);
 void children_destroy(struct children *children);
 /* Called for every child, present and future: the source of the Events service. One only. */
 void children_observe(struct children *children, const struct child_observer *observer, void *context);
@@ -191,6 +193,14 @@ size_t child_totals(const struct child *child, struct slot_total *totals, size_t
 bool child_cut(const struct child *child, uint32_t slot, uint64_t *offset_out, uint64_t *bytes_out);
 /* Our ends of the pipes (blocking ones), for HANDOVER: given away once, right after on_spawned. Returns their number. */
 size_t child_hand_over(struct child *child, uint32_t *slots_out, int *fds_out, size_t size);
+
+/*
+ * What there is of the message channel, by STORE_CHANNEL_*, -1 for what is not there: given away once, right after
+ * child_create (then it is the socket alone, which is stored already) or child_recover. False: nothing. The child is not
+ * closed before child_channel_ended.
+ */
+bool child_take_channel(struct child *child, int fds_out[STORE_CHANNEL_COUNT]);
+void child_channel_ended(struct child *child);
 
 /* on_disconnect: the last stream that holds the child (Spawn or Run) has gone. Does what the spec (or child_set_on_disconnect) says. */
 void child_disconnected(struct child *child);

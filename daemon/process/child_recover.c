@@ -117,6 +117,9 @@ struct child *child_recover(struct children *children, const struct recovered *r
 	child->killed_by_us = record_has(record, RECORD_KILLED);
 	child->drain_timed_out = record_has(record, RECORD_DRAIN_TIMED_OUT);
 	add_streams(child, recovered);
+	for (uint32_t i = 0; i < STORE_CHANNEL_COUNT; i++)
+		child->channel[i] = take(recovered, STORE_CHANNEL, i);
+	child->has_channel = child->channel[STORE_CHANNEL_SOCKET] >= 0;
 	tree_restore(children->trees, &child->tree, child->id, record->tree, child->pid);
 	children_add(children, child);
 	return child;

@@ -334,6 +334,11 @@ struct children *children_create(const struct process_host *host, struct err *er
 	return children;
 }
 
+const struct process_host *children_host(const struct children *children)
+{
+	return children->host;
+}
+
 void children_destroy(struct children *children)
 {
 	struct child *child;

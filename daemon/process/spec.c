@@ -265,9 +265,9 @@ static int build(
 	fill_defaults(spec->message, context, use);
 	done = build_argv(spec, err);
 	if (done == 0)
-		done = spec_build_env(request->env, context->env, spec, err);
-	if (done == 0)
 		done = spec_build_stdio(spec, use, err);
+	if (done == 0)
+		done = spec_build_env(request->env, context->env, spec, err);
 	if (done < 0)
 		return done;
 	build_ids(spec, context);

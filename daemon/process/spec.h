@@ -31,7 +31,7 @@ struct spec_context {
 	bool no_new_privs; /* the client has it */
 };
 
-enum slot_kind { SLOT_NONE, SLOT_PIPE_IN, SLOT_PIPE_OUT, SLOT_PAIR, SLOT_NULL, SLOT_FILE, SLOT_FD, SLOT_PTY, SLOT_SAME };
+enum slot_kind { SLOT_NONE, SLOT_PIPE_IN, SLOT_PIPE_OUT, SLOT_PAIR, SLOT_NULL, SLOT_FILE, SLOT_FD, SLOT_PTY, SLOT_SAME, SLOT_CHANNEL };
 
 struct slot_spec {
 	uint32_t slot;
@@ -93,6 +93,8 @@ void spec_unref(struct spec *spec); /* NULL is fine */
 const struct slot_spec *spec_pty_slot(const struct spec *spec, bool output);
 bool spec_is_output(const struct spec *spec, const struct slot_spec *slot); /* the child writes it, we read it */
 bool spec_is_input(const struct spec *spec, const struct slot_spec *slot);  /* we write it */
+/* The message channel; NULL: none. */
+const struct slot_spec *spec_channel_slot(const struct spec *spec);
 
 /* "spawn NAME": the syscall of this spec's spawn errors. */
 void spec_syscall(const struct spec *spec, char *text, size_t size);

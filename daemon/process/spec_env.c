@@ -1,6 +1,7 @@
 /*
  * The environment of a child: that of the session or none, without what is unset, with what is set. The order of the
- * session is kept; a name that is set again keeps its place. SPAWND_ID is the daemon's and is left out.
+ * session is kept; a name that is set again keeps its place. SPAWND_ID is the daemon's and is left out; so are the names that
+ * tell a child of its channel when it has one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +10,9 @@
 
 #include "base/mem.h"
 #include "process/spec_parts.h"
+
+#define CHANNEL_VARIABLES 2
+#define CHANNEL_TEXT 64
 
 /* One variable, found by its name. */
 struct variable {
@@ -121,6 +125,28 @@ static int collect(struct environment *environment, const Spawnd__V1__Environmen
 	return done;
 }
 
+/* Where the child finds its channel: Node's names, or our own. `texts` must outlive the table. */
+static void put_channel(struct environment *environment, const struct spec *spec, char texts[CHANNEL_VARIABLES][CHANNEL_TEXT])
+{
+	static const char *const names[] = {
+		"NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "SPAWND_CHANNEL_FD", "SPAWND_CHANNEL_VERSION"};
+	const struct slot_spec *slot = spec_channel_slot(spec);
+	bool native = spec->message->serialization == SPAWND__V1__SERIALIZATION__SERIALIZATION_NATIVE;
+
+	if (!slot)
+		return;
+	for (size_t i = 0; i < array_size(names); i++)
+		unset(environment, (const uint8_t *)names[i], strlen(names[i]));
+	snprintf(texts[0], CHANNEL_TEXT, "%s=%u", native ? "SPAWND_CHANNEL_FD" : "NODE_CHANNEL_FD", slot->slot);
+	if (native)
+		snprintf(texts[1], CHANNEL_TEXT, "SPAWND_CHANNEL_VERSION=1");
+	else
+		snprintf(texts[1], CHANNEL_TEXT, "NODE_CHANNEL_SERIALIZATION_MODE=%s",
+			spec->message->serialization == SPAWND__V1__SERIALIZATION__SERIALIZATION_ADVANCED ? "advanced" : "json");
+	for (size_t i = 0; i < CHANNEL_VARIABLES; i++)
+		put(environment, (const uint8_t *)texts[i], strlen(texts[i]), (size_t)(strchr(texts[i], '=') - texts[i]));
+}
+
 /* The list in the order of the table. */
 static char **list_of(const struct environment *environment)
 {
@@ -140,6 +166,7 @@ static char **list_of(const struct environment *environment)
 int spec_build_env(const Spawnd__V1__Environment *request, char *const *session, struct spec *spec, struct err *err)
 {
 	struct environment environment = {0};
+	char texts[CHANNEL_VARIABLES][CHANNEL_TEXT];
 	int done;
 
 	if (request && request->origin != SPAWND__V1__ENVIRONMENT__ORIGIN__ORIGIN_SESSION) {
@@ -147,11 +174,12 @@ int spec_build_env(const Spawnd__V1__Environment *request, char *const *session,
 			return err_invalid(err, "spec.env.origin", "%d is unknown", (int)request->origin);
 		session = NULL;
 	}
-	environment.block = calloc(count_entries(request, session) + 1, sizeof(*environment.block));
+	environment.block = calloc(count_entries(request, session) + CHANNEL_VARIABLES + 1, sizeof(*environment.block));
 	if (!environment.block)
 		return err_errno(err, ENOMEM, "malloc", NULL);
 	done = collect(&environment, request, session, err);
 	if (done == 0) {
+		put_channel(&environment, spec, texts);
 		spec->env = list_of(&environment);
 		if (!spec->env)
 			done = err_errno(err, ENOMEM, "malloc", NULL);

@@ -15,6 +15,7 @@ int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct
 
 /* ---- spec_env.c ---- */
 
+/* After the slots: a channel is told by the environment. */
 int spec_build_env(const Spawnd__V1__Environment *request, char *const *session, struct spec *spec, struct err *err);
 /* The value of NAME in a list of "NAME=value", or NULL. */
 const char *spec_env_value(char *const *env, const char *name);

@@ -54,7 +54,7 @@ static void add_standard(Spawnd__V1__ProcessSpec *message)
 /* Fields that belong to another kind. */
 static int check_fields(const stdio_message *stdio, size_t index, struct err *err)
 {
-	if ((int)stdio->kind < 0 || stdio->kind > KIND(NONE))
+	if ((int)stdio->kind < 0 || stdio->kind > KIND(CHANNEL))
 		return invalid(err, index, ".kind", "is unknown");
 	if ((int)stdio->direction < 0 || stdio->direction > DIRECTION(BOTH))
 		return invalid(err, index, ".direction", "is unknown");
@@ -161,6 +161,9 @@ static int build_slot(struct slot_spec *slot, stdio_message *stdio, size_t index
 		slot->kind = SLOT_SAME;
 		slot->same_as = stdio->same_as;
 		return 0;
+	case KIND(CHANNEL):
+		slot->kind = SLOT_CHANNEL;
+		return use == SPEC_RUN ? invalid(err, index, ".kind", "KIND_CHANNEL is not for Run") : 0;
 	case KIND(UNSPECIFIED):
 	case KIND(NONE):
 	default:
@@ -216,6 +219,29 @@ bool spec_is_output(const struct spec *spec, const struct slot_spec *slot)
 bool spec_is_input(const struct spec *spec, const struct slot_spec *slot)
 {
 	return slot->kind == SLOT_PIPE_IN || slot->kind == SLOT_PAIR || (slot->kind == SLOT_PTY && spec_pty_slot(spec, false) == slot);
+}
+
+const struct slot_spec *spec_channel_slot(const struct spec *spec)
+{
+	for (size_t i = 0; i < spec->slot_count; i++)
+		if (spec->slots[i].kind == SLOT_CHANNEL)
+			return &spec->slots[i];
+	return NULL;
+}
+
+static int check_channel(const struct spec *spec, struct err *err)
+{
+	const struct slot_spec *channel = spec_channel_slot(spec);
+	Spawnd__V1__Serialization serialization = spec->message->serialization;
+
+	if ((int)serialization < 0 || serialization > SPAWND__V1__SERIALIZATION__SERIALIZATION_NATIVE)
+		return err_invalid(err, "spec.serialization", "%d is unknown", (int)serialization);
+	if (!channel && serialization)
+		return err_invalid(err, "spec.serialization", "needs a slot of KIND_CHANNEL");
+	for (size_t i = 0; i < spec->slot_count; i++)
+		if (spec->slots[i].kind == SLOT_CHANNEL && &spec->slots[i] != channel)
+			return invalid(err, i, ".kind", "a process has one channel at most");
+	return 0;
 }
 
 static int check_window(struct spec *spec, struct err *err)
@@ -320,6 +346,8 @@ int spec_build_stdio(struct spec *spec, enum spec_use use, struct err *err)
 	}
 	if (done == 0)
 		done = check_same(spec, err);
+	if (done == 0)
+		done = check_channel(spec, err);
 	if (done == 0)
 		done = check_window(spec, err);
 	if (done == 0)

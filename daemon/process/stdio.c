@@ -15,6 +15,7 @@
 #include "process/spec.h"
 
 #define FDS_BESIDES 3u /* cgroup, plan, one to spare */
+#define FDS_CHANNEL 7u /* both ends, what stands behind ours, duplicates under way */
 
 /* Everything stdio_open works on. */
 struct opening {
@@ -113,6 +114,17 @@ static int open_pair(struct opening *opening, const struct slot_spec *slot)
 	return add_input_end(opening, slot->slot, &end);
 }
 
+static int open_channel(struct opening *opening, const struct slot_spec *slot)
+{
+	int fds[2], done = sys_socketpair(SOCK_STREAM, fds);
+
+	if (done < 0)
+		return fail(opening, -done);
+	attach(opening, slot->slot, fds[1], false);
+	opening->stdio->channel = fds[0];
+	return fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? fail(opening, errno) : 0;
+}
+
 int stdio_resize(int master, unsigned rows, unsigned columns)
 {
 	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
@@ -184,6 +196,8 @@ static int open_slot(struct opening *opening, const struct slot_spec *slot)
 	case SLOT_FD:
 		attach(opening, slot->slot, fd_steal(&opening->client_fds[opening->client_used++]), slot->slot <= 2);
 		return 0;
+	case SLOT_CHANNEL:
+		return open_channel(opening, slot);
 	case SLOT_SAME:
 	case SLOT_NONE:
 		return 0;
@@ -212,6 +226,9 @@ static unsigned count_needed(const struct spec *spec)
 			break;
 		case SLOT_FD:
 			needed += 1;
+			break;
+		case SLOT_CHANNEL:
+			needed += FDS_CHANNEL;
 			break;
 		case SLOT_NONE:
 		case SLOT_NULL:
@@ -274,7 +291,7 @@ static int open_all(struct opening *opening)
 
 int stdio_open(const struct spec *spec, int *client_fds, size_t client_count, unsigned fds_free, struct stdio *stdio_out, struct err *err)
 {
-	struct stdio stdio = {.controlling_slot = -1};
+	struct stdio stdio = {.controlling_slot = -1, .channel = -1};
 	struct opening opening = {
 		.spec = spec,
 		.stdio = &stdio,
@@ -318,4 +335,5 @@ void stdio_finish(struct stdio *stdio)
 		fd_close(&stdio->ours[i].fd);
 	stdio->our_count = 0;
 	free(mem_steal(&stdio->ours));
+	fd_close(&stdio->channel);
 }

@@ -28,6 +28,7 @@ struct stdio {
 	struct plan_fd *slots; /* in the order they are put in place */
 	size_t slot_count;
 	int controlling_slot; /* or -1 */
+	int channel;          /* our end of the message channel, owned; -1: none */
 };
 
 /*

@@ -256,11 +256,16 @@ size_t call_credit(const struct call *call)
 	return call->credit_bytes > SIZE_MAX ? SIZE_MAX : (size_t)call->credit_bytes;
 }
 
-void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes)
+void call_send_bulk_fds(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes, const int *fds, size_t count)
 {
 	peer_send_gathered(call->peer);
-	put(call, FRAME_DATA, 0, iov, iov_count, NULL, 0);
+	put(call, FRAME_DATA, 0, iov, iov_count, fds, count);
 	charge(call, bytes);
+}
+
+void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes)
+{
+	call_send_bulk_fds(call, iov, iov_count, bytes, NULL, 0);
 }
 
 void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t bytes)

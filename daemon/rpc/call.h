@@ -69,6 +69,8 @@ bool call_has_messages(const struct call *call);
  * Only inside on_sendable.
  */
 void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes);
+/* The same with descriptors (borrowed) on the frame. */
+void call_send_bulk_fds(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes, const int *fds, size_t count);
 /* The same, payload already in a pipe (borrowed). */
 void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t bytes);
 

@@ -213,3 +213,13 @@ void convert_process_free(Spawnd__V1__Process *process)
 		spawnd__v1__exit_record__free_unpacked(process->exit, NULL);
 	free(process);
 }
+
+void convert_error(const struct err *err, Spawnd__V1__ErrorDetail *detail_out)
+{
+	spawnd__v1__error_detail__init(detail_out);
+	detail_out->errnum = err->errnum;
+	detail_out->code = (char *)err->code;
+	detail_out->syscall = (char *)err->syscall;
+	detail_out->path = (ProtobufCBinaryData){.data = (uint8_t *)err->path, .len = strlen(err->path)};
+	detail_out->field = (char *)err->field;
+}

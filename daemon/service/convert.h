@@ -29,6 +29,8 @@ void convert_failure(const struct child *child, struct err *err);
 
 /* argv as executed, the words borrowed from the child; the caller frees the array. */
 ProtobufCBinaryData *convert_argv(const struct child *child, size_t *count_out);
+/* An error as its detail; the words are borrowed. */
+void convert_error(const struct err *err, Spawnd__V1__ErrorDetail *detail_out);
 void convert_drop_spawnargs(Spawnd__V1__ErrorDetail *error);
 
 /* What of a Process is wanted beyond its record. */

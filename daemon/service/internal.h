@@ -4,6 +4,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 #include "base/err.h"
+#include "channel/channel.h"
 #include "process/child.h"
 #include "rpc/call.h"
 #include "rpc/peer.h"
@@ -18,6 +19,7 @@ struct service {
 	struct sessions *sessions;
 	struct keys *keys;
 	struct feeds *feeds;
+	struct channels *channels;
 	struct events *events;
 	struct act *acts; /* Signal and Stop under way */
 	uint64_t spawned_total;
@@ -35,6 +37,8 @@ int handle_attach(struct call *call, const ProtobufCMessage *message, struct err
 int handle_run(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_logs(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_write(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_send(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_disconnect(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_start(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_wait(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_signal(struct call *call, const ProtobufCMessage *message, struct err *err);

@@ -101,6 +101,8 @@ static int start(struct service *service, const struct launch_request *request, 
 	else
 		for (size_t i = 0; i < count; i++)
 			fd_close(&fds[i]);
+	if (done == 0)
+		channels_open(service->channels, *child_out);
 	spec_unref(spec);
 	return done;
 }

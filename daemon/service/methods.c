@@ -18,6 +18,8 @@ static const struct method methods[] = {
 	{PROCESSES, "Run", TYPE(run_request), TYPE(run_reply), STREAM, RIGHT_SPAWN, handle_run},
 	{PROCESSES, "Logs", TYPE(logs_request), TYPE(process_event), STREAM, RIGHT_OBSERVE, handle_logs},
 	{PROCESSES, "Write", TYPE(write_request), TYPE(write_reply), STREAM, RIGHT_ATTACH, handle_write},
+	{PROCESSES, "Send", TYPE(send_request), TYPE(send_reply), STREAM, RIGHT_ATTACH, handle_send},
+	{PROCESSES, "Disconnect", TYPE(disconnect_request), TYPE(disconnect_reply), UNARY, RIGHT_ATTACH, handle_disconnect},
 	{PROCESSES, "Start", TYPE(start_request), TYPE(process), UNARY, RIGHT_SPAWN, handle_start},
 	{PROCESSES, "Wait", TYPE(wait_request), TYPE(process), UNARY, RIGHT_OBSERVE, handle_wait},
 	{PROCESSES, "Signal", TYPE(signal_request), TYPE(kill_reply), UNARY, RIGHT_SIGNAL, handle_signal},

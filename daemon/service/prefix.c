@@ -37,3 +37,22 @@ size_t prefix_output(uint8_t out[PREFIX_MAX], uint32_t slot, uint64_t offset, in
 	memcpy(end, inner, (size_t)(at - inner));
 	return (size_t)(end - out) + (size_t)(at - inner);
 }
+
+size_t prefix_message(uint8_t out[PREFIX_MAX], uint8_t tail[PREFIX_MAX], size_t *tail_size_out, const struct prefix_message *message)
+{
+	uint8_t inner[PREFIX_MAX], *at = inner, *end = tail;
+
+	at = put_field(at, 1, message->id);
+	at = put_field(at, 2, message->offset);
+	at = put_field(at, 3, message->more);
+	at = put_field(at, 4, message->size);
+	if (message->payload) {
+		*end++ = TAG(15, WIRE_BYTES);
+		end = put_varint(end, message->payload);
+	}
+	*tail_size_out = (size_t)(end - tail);
+	out[0] = TAG(8, WIRE_BYTES);
+	end = put_varint(out + 1, (uint64_t)(at - inner) + message->extra + *tail_size_out + message->payload);
+	memcpy(end, inner, (size_t)(at - inner));
+	return (size_t)(end - out) + (size_t)(at - inner);
+}

@@ -98,6 +98,7 @@ static void recover(struct service *service)
 		struct act_name name = {.key = origin.key, .method = origin.method};
 		struct known_act known = {.process = child_id(child)};
 
+		channels_open(service->channels, child);
 		child_origin(child, &origin);
 		name.uid = origin.uid;
 		name.digest = origin.digest;
@@ -117,6 +118,7 @@ struct service *service_create(const struct service_config *config)
 	service->sessions = sessions_create(config->loop, on_lost, service);
 	service->keys = keys_create(config->ledger);
 	service->feeds = feeds_create();
+	service->channels = channels_create(children_host(config->children));
 	service->events = events_create(config->event_seq);
 	children_observe(config->children, &observer, service);
 	recover(service);
@@ -133,6 +135,7 @@ void service_destroy(struct service *service)
 	kill_forget_all(service);
 	children_observe(service->config.children, &deaf, NULL);
 	events_destroy(service->events);
+	channels_destroy(service->channels);
 	feeds_destroy(service->feeds);
 	keys_destroy(service->keys);
 	sessions_destroy(service->sessions);

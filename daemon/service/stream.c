@@ -174,6 +174,28 @@ static void on_input_closed(void *context, uint32_t slot, uint64_t written)
 	send_event(stream, &event);
 }
 
+static void on_message_grant(void *context, const Spawnd__V1__Grant *grant)
+{
+	struct stream *stream = context;
+	Spawnd__V1__ProcessEvent event = SPAWND__V1__PROCESS_EVENT__INIT;
+
+	event.event_case = SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE_GRANT;
+	event.message_grant = (Spawnd__V1__Grant *)grant;
+	send_event(stream, &event);
+}
+
+static void on_message_result(void *context, const Spawnd__V1__MessageResult *result)
+{
+	struct stream *stream = context;
+	Spawnd__V1__ProcessEvent event = SPAWND__V1__PROCESS_EVENT__INIT;
+
+	event.event_case = SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE_RESULT;
+	event.message_result = (Spawnd__V1__MessageResult *)result;
+	send_event(stream, &event);
+}
+
+static const struct sending_observer sending_observer = {.on_grant = on_message_grant, .on_result = on_message_result};
+
 static const struct input_observer input_observer = {.on_grant = on_grant, .on_closed = on_input_closed};
 
 /* ---- end ---- */
@@ -186,6 +208,8 @@ static bool holds(const struct stream *stream)
 static void destroy(struct stream *stream)
 {
 	child_unobserve(stream->child, stream);
+	receiving_finish(&stream->receiving);
+	sending_finish(&stream->sending);
 	outflow_finish(&stream->outflow);
 	outflow_plan_finish(&stream->plan);
 	input_finish(&stream->input);
@@ -237,7 +261,7 @@ static bool begin_late(struct stream *stream)
 /* Ends the stream if it has told everything. True when it did: the stream is gone. */
 static bool finish_if_done(struct stream *stream)
 {
-	if (!stream->outflow.done || (stream->kind != STREAM_LOGS && !stream->closed))
+	if (!stream->outflow.done || !stream->receiving.done || (stream->kind != STREAM_LOGS && !stream->closed))
 		return false;
 	if (begin_late(stream))
 		return false;
@@ -245,11 +269,22 @@ static bool finish_if_done(struct stream *stream)
 	return true;
 }
 
+/* One frame: a message and a piece of output by turns, if there are both. */
+static bool send_next(struct stream *stream)
+{
+	bool messages = stream->messages_turn;
+
+	stream->messages_turn = !messages;
+	if (messages)
+		return receiving_send(&stream->receiving) || outflow_send(&stream->outflow);
+	return outflow_send(&stream->outflow) || receiving_send(&stream->receiving);
+}
+
 static bool on_sendable(struct call *call)
 {
 	struct stream *stream = call_context(call);
 
-	if (outflow_send(&stream->outflow))
+	if (send_next(stream))
 		return true;
 	finish_if_done(stream);
 	return false;
@@ -267,6 +302,7 @@ static void begin(struct stream *stream)
 		stream->outflow.done = true;
 	else
 		outflow_begin(&stream->outflow, &stream->plan);
+	receiving_begin(&stream->receiving);
 	input_on_spawned(&stream->input);
 }
 
@@ -404,6 +440,17 @@ static void open_windows(struct stream *stream, const struct stream_start *start
 	}
 }
 
+/* The messages of the process, if it is one that has them and this a stream for them. */
+static void open_channel(struct stream *stream, const struct stream_start *start)
+{
+	bool has = stream->kind == STREAM_SPAWN || stream->kind == STREAM_ATTACH;
+	struct channel *channel = has ? channels_find(stream->service->channels, stream->child) : NULL;
+	uint64_t window = start->slot_window ? start->slot_window : start->window ? start->window->bytes : 0;
+
+	receiving_init(&stream->receiving, stream->call, channel, start->messages, start->internal, window);
+	sending_init(&stream->sending, stream->call, channel, &sending_observer, stream);
+}
+
 void stream_create(struct call *call, struct stream_start *start)
 {
 	struct stream *stream = mem_alloc(sizeof(*stream));
@@ -419,6 +466,7 @@ void stream_create(struct call *call, struct stream_start *start)
 	stream->late_count = start->late_count;
 	outflow_init(&stream->outflow, call, stream->child);
 	input_init(&stream->input, stream->service->feeds, stream->child, &input_observer, stream);
+	open_channel(stream, start);
 	open_windows(stream, start);
 	if (holds(stream)) {
 		hold_take(stream->service->sessions, child_id(stream->child));

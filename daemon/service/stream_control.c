@@ -56,10 +56,38 @@ static int resize(struct stream *stream, const Spawnd__V1__WindowSize *window, s
 /* Credit of the stream, or of one slot; messages are always the stream's. */
 static int grant(struct stream *stream, const Spawnd__V1__Grant *more, struct err *err)
 {
-	int done = more->_slot_case ? outflow_grant(&stream->outflow, more->slot, more->bytes, err) : 0;
+	const struct slot_spec *channel = spec_channel_slot(child_spec(stream->child));
+	bool is_channel = channel && more->_slot_case && more->slot == channel->slot;
+	int done = more->_slot_case && !is_channel ? outflow_grant(&stream->outflow, more->slot, more->bytes, err) : 0;
 
+	if (is_channel)
+		receiving_grant(&stream->receiving, more->bytes);
 	if (done == 0)
 		call_grant(stream->call, more->_slot_case ? 0 : more->bytes, more->messages);
+	return done;
+}
+
+static int check_channel(const struct stream *stream, const char *field, struct err *err)
+{
+	if (stream->kind != STREAM_RUN && spec_channel_slot(child_spec(stream->child)))
+		return 0;
+	return err_invalid(err, field, "the process has no channel");
+}
+
+static int message(struct stream *stream, const Spawnd__V1__ChannelMessage *data, struct err *err)
+{
+	int done = check_channel(stream, "control.message", err);
+
+	return done < 0 ? done : sending_message(&stream->sending, data, err);
+}
+
+static int disconnect(struct stream *stream, struct err *err)
+{
+	struct channel *channel = channels_find(stream->service->channels, stream->child);
+	int done = check_channel(stream, "control.disconnect", err);
+
+	if (done == 0 && channel)
+		channel_disconnect(channel, NULL, NULL);
 	return done;
 }
 
@@ -84,6 +112,10 @@ static int control(struct stream *stream, const Spawnd__V1__ProcessControl *said
 		return resize(stream, said->resize, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL_CANCEL:
 		return cancel(stream, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_MESSAGE:
+		return message(stream, said->message, err);
+	case SPAWND__V1__PROCESS_CONTROL__CONTROL_DISCONNECT:
+		return disconnect(stream, err);
 	case SPAWND__V1__PROCESS_CONTROL__CONTROL__NOT_SET:
 	default:
 		return err_invalid(err, "control", "says nothing");

@@ -15,8 +15,9 @@ ALLOWED = {
     "wire": {"base"},
     "rpc": {"wire", "base"},
     "process": {"link", "base"},
-    "service": {"rpc", "process", "base"},
-    "engine": {"service", "process", "rpc", "link", "base"},
+    "channel": {"process", "link", "base"},
+    "service": {"rpc", "channel", "process", "base"},
+    "engine": {"service", "channel", "process", "rpc", "link", "base"},
 }
 
 # a dangerous act, and the files that may do it

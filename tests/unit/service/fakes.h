@@ -71,6 +71,11 @@ static inline void fake_log_message(struct call *call, const ProtobufCMessage *m
 				event->output_gap->bytes);
 		if (event->event_case == SPAWND__V1__PROCESS_EVENT__EVENT_STDIN_GRANT)
 			fake_log(call, " %" PRIu64, event->stdin_grant->bytes);
+		if (event->event_case == SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE)
+			fake_log(call, " %" PRIu64 "@%" PRIu64 " %.*s%s", event->message->id, event->message->offset,
+				(int)event->message->data.len, event->message->data.data, event->message->more ? "..." : "");
+		if (event->event_case == SPAWND__V1__PROCESS_EVENT__EVENT_DISCONNECTED)
+			fake_log(call, " %d", (int)event->disconnected->reason);
 		if (event->event_case == SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT)
 			fake_log(call, " %u@%" PRIu64 " %.*s", event->output->slot, event->output->offset, (int)event->output->data.len,
 				event->output->data.data);
@@ -184,6 +189,11 @@ void call_send_bulk(struct call *call, const struct iovec *iov, size_t iov_count
 	call->bytes -= charged;
 	call_send(call, message, NULL, 0);
 	protobuf_c_message_free_unpacked(message, NULL);
+}
+
+void call_send_bulk_fds(struct call *call, const struct iovec *iov, size_t iov_count, size_t bytes, const int *fds, size_t count)
+{
+	call_send_bulk(call, iov, iov_count, bytes);
 }
 
 void call_send_bulk_pipe(struct call *call, const void *prefix, size_t prefix_size, int pipe_fd, size_t payload, size_t charged)
@@ -309,6 +319,18 @@ struct child {
 	child_killed_fn killed;
 	void *killed_context;
 	struct err failure;
+	struct channel *channel;
+};
+
+/* A channel that says what a test puts into it, and notes what is sent. */
+struct channel {
+	const char *coming[8]; /* messages; a NULL ends them */
+	size_t next, taken;
+	struct channel_reader *reader;
+	struct channel_sender *sender;
+	char sent[1024];
+	bool disconnected;
+	struct channel_ending ending; /* with a reason: it has ended */
 };
 
 struct children {
@@ -351,6 +373,11 @@ void children_observe(struct children *children, const struct child_observer *ob
 {
 	children->observer = observer;
 	children->context = context;
+}
+
+const struct process_host *children_host(const struct children *children)
+{
+	return NULL;
 }
 
 struct child *children_find(struct children *children, uint64_t id)
@@ -847,4 +874,117 @@ static inline int fake_say(struct call *call, const void *message)
 		fake_pump(call);
 	}
 	return done;
+}
+
+/* ---- channel ---- */
+
+struct channels *channels_create(const struct process_host *host)
+{
+	return NULL;
+}
+
+void channels_observe(struct channels *channels, const struct channels_observer *observer, void *context)
+{
+}
+
+void channels_destroy(struct channels *channels)
+{
+}
+
+void channels_open(struct channels *channels, struct child *child)
+{
+}
+
+void channels_stats(const struct channels *channels, struct channels_stats *stats_out)
+{
+	*stats_out = (struct channels_stats){0};
+}
+
+struct channel *channels_find(const struct channels *channels, const struct child *child)
+{
+	return child->channel;
+}
+
+void channel_add_sender(
+	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context)
+{
+	*sender = (struct channel_sender){.channel = channel, .observer = observer, .context = context};
+	channel->sender = sender;
+}
+
+void channel_remove_sender(struct channel_sender *sender)
+{
+	if (sender->channel)
+		sender->channel->sender = NULL;
+	sender->channel = NULL;
+}
+
+int channel_send(struct channel_sender *sender, const struct channel_piece *piece, struct err *err)
+{
+	size_t length = strlen(sender->channel->sent);
+
+	snprintf(sender->channel->sent + length, sizeof(sender->channel->sent) - length, "%" PRIu64 " %.*s%s\n", piece->id,
+		(int)piece->length, (const char *)piece->data, piece->more ? "..." : "");
+	return 0;
+}
+
+void channel_disconnect(struct channel *channel, void (*done)(void *context), void *context)
+{
+	channel->disconnected = true;
+	if (done)
+		done(context);
+}
+
+void channel_forget(struct channel *channel, void *context)
+{
+}
+
+void channel_add_reader(struct channel *channel, struct channel_reader *reader, const struct channel_reader_observer *observer,
+	void *context, bool reads, bool internal)
+{
+	*reader = (struct channel_reader){.channel = channel, .observer = observer, .context = context, .reads = reads};
+	channel->reader = reader;
+}
+
+void channel_remove_reader(struct channel_reader *reader)
+{
+	if (reader->channel)
+		reader->channel->reader = NULL;
+	reader->channel = NULL;
+}
+
+enum channel_next channel_next(struct channel_reader *reader, size_t limit, struct channel_incoming *incoming_out)
+{
+	struct channel *channel = reader->channel;
+	const char *text = reader->reads ? channel->coming[channel->next] : NULL;
+	size_t left = text ? strlen(text) - channel->taken : 0;
+
+	if (!text)
+		return channel->ending.reason ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
+	if (!limit)
+		return CHANNEL_NEXT_NOTHING;
+	*incoming_out = (struct channel_incoming){
+		.id = channel->next + 1,
+		.offset = channel->taken,
+		.size = strlen(text),
+		.more = limit < left,
+		.content_type = "",
+		.iov = {{.iov_base = (void *)(text + channel->taken), .iov_len = limit < left ? limit : left}},
+		.iov_count = 1,
+		.length = limit < left ? limit : left,
+	};
+	return CHANNEL_NEXT_PIECE;
+}
+
+void channel_take(struct channel_reader *reader, const struct channel_incoming *incoming)
+{
+	struct channel *channel = reader->channel;
+
+	channel->taken = incoming->more ? channel->taken + incoming->length : 0;
+	channel->next += !incoming->more;
+}
+
+const struct channel_ending *channel_ending(const struct channel *channel)
+{
+	return channel->ending.reason ? &channel->ending : NULL;
 }
