@@ -363,9 +363,13 @@ enum channel_next channel_next(struct channel_reader *reader, size_t limit, stru
 	if (reader != incoming_reader(channel))
 		return channel->ended && (!reader->reads || TAILQ_EMPTY(&channel->letters)) ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
 	letter = TAILQ_FIRST(&channel->letters);
-	if (letter && letter->discarded)
-		return channel->ended ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
-	if (!letter || (is_broken(channel, letter) && !bytes_there(letter)))
+	if (letter && is_broken(channel, letter) && !bytes_there(letter)) {
+		drop_letter(channel, letter);
+		letter = NULL;
+		if (channel->ended)
+			channel_empty(channel);
+	}
+	if (!letter)
 		return channel->ended ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
 	there = bytes_there(letter);
 	if ((limit == 0 && there) || (!there && !letter->whole))
