@@ -74,6 +74,18 @@ static size_t list_begins(const struct stream *stream, Spawnd__V1__SlotOffset *o
 	return count;
 }
 
+static void fill_channel(const struct stream *stream, Spawnd__V1__Spawned *spawned)
+{
+	const struct slot_spec *slot = spec_channel_slot(child_spec(stream->child));
+
+	if (!slot)
+		return;
+	spawned->_channel_case = SPAWND__V1__SPAWNED___CHANNEL_CHANNEL;
+	spawned->channel = slot->slot;
+	if (stream->receiving.channel)
+		spawned->messages_taken = channel_taken_id(stream->receiving.channel);
+}
+
 static void send_spawned(struct stream *stream)
 {
 	size_t slots = child_spec(stream->child)->slot_count + 1;
@@ -91,6 +103,7 @@ static void send_spawned(struct stream *stream)
 	spawned.pid = child_pid(stream->child);
 	spawned.started_at_ns = child_started_at_ns(stream->child);
 	spawned.handed = list;
+	fill_channel(stream, &spawned);
 	spawned.n_stdin = list_taken(stream, offsets, taken);
 	spawned.stdin = taken;
 	spawned.n_output = list_begins(stream, places, begins);

@@ -131,6 +131,7 @@ SPAWND_API int spawnd_wait_event(struct spawnd *client, int timeout_ms, struct s
 /* ---- what to start (node: options of child_process.spawn) ---- */
 
 enum spawnd_stdio { SPAWND_PIPE = 1, SPAWND_NULL = 2, SPAWND_FILE = 3, SPAWND_FD = 4, SPAWND_PTY = 5, SPAWND_SAME = 6, SPAWND_NONE = 7 };
+enum spawnd_serialization { SPAWND_JSON = 0, SPAWND_ADVANCED = 1, SPAWND_NATIVE = 2 };
 enum spawnd_direction { SPAWND_DIRECTION_DEFAULT = 0, SPAWND_IN = 1, SPAWND_OUT = 2, SPAWND_BOTH = 3 };
 enum spawnd_file_mode { SPAWND_FILE_DEFAULT = 0, SPAWND_READ = 1, SPAWND_TRUNCATE = 2, SPAWND_APPEND = 3, SPAWND_READ_WRITE = 4 };
 enum spawnd_capture { SPAWND_CUT_TAIL = 0, SPAWND_CUT_HEAD = 1, SPAWND_KILL = 2 };
@@ -169,6 +170,8 @@ SPAWND_API void spawnd_spec_set_file(
 	struct spawnd_spec *spec, unsigned slot, const char *path, enum spawnd_file_mode mode, int permissions /* -1: 0666 */);
 SPAWND_API void spawnd_spec_set_fd(struct spawnd_spec *spec, unsigned slot, int fd); /* borrowed until the spec is freed; sent along */
 SPAWND_API void spawnd_spec_set_same(struct spawnd_spec *spec, unsigned slot, unsigned as);
+/* The message channel of the child (node: 'ipc', serialization): see spawnd_process_send. At most one. */
+SPAWND_API void spawnd_spec_set_channel(struct spawnd_spec *spec, unsigned slot, enum spawnd_serialization serialization);
 SPAWND_API void spawnd_spec_set_capture(struct spawnd_spec *spec, unsigned slot, uint64_t limit, enum spawnd_capture policy);
 SPAWND_API void spawnd_spec_set_window(struct spawnd_spec *spec, unsigned rows, unsigned columns); /* of the PTY */
 SPAWND_API void spawnd_spec_set_uid(struct spawnd_spec *spec, uid_t uid);
@@ -227,6 +230,29 @@ struct spawnd_exit {
 
 /* ---- streams ---- */
 
+/* A message that came. Everything but the descriptors is valid until the callback returns. */
+struct spawnd_message {
+	uint64_t id; /* from 1, without holes */
+	const void *data;
+	size_t size;
+	uint64_t offset; /* of data in the message; 0 unless spawnd_process_pieces */
+	bool more;       /* it goes on; false unless spawnd_process_pieces */
+	const char *content_type; /* SPAWND_NATIVE; "" when there is none */
+	int *fds;                 /* the callback's to close; with the first piece */
+	size_t fd_count;
+	size_t lost_fds; /* descriptors that did not get through */
+};
+
+/* A message to send. */
+struct spawnd_outgoing {
+	const void *data; /* JSON: a value as text; ADVANCED: V8's format; NATIVE: any bytes */
+	size_t size;
+	const char *content_type; /* SPAWND_NATIVE; NULL: none */
+	const int *fds;           /* borrowed; sockets and at most one of them, 16 of any kind for SPAWND_NATIVE */
+	size_t fd_count;
+	bool tell; /* `sent` comes when it is with the kernel too */
+};
+
 /*
  * What happens to a process, in Node's order: spawned, output, exited, closed, then ended. Any may be NULL.
  * spawnd_process_free may be called inside every one of them.
@@ -242,6 +268,14 @@ struct spawnd_handlers {
 	void (*writable)(void *context, struct spawnd_process *process);
 	/* What is written to this slot is thrown away: the child closed it, or it follows spawnd_process_close_stdin. Comes once. */
 	void (*stdin_closed)(void *context, struct spawnd_process *process, unsigned slot);
+	/* A message of the child (node: 'message'). */
+	void (*message)(void *context, struct spawnd_process *process, const struct spawnd_message *message);
+	/* Message `id` of ours is with the kernel, if that was asked for; or (error) it, or its descriptor, did not get through. */
+	void (*sent)(void *context, struct spawnd_process *process, uint64_t id, const struct spawnd_error *error);
+	/* Nothing that was sent waits here any more. */
+	void (*sendable)(void *context, struct spawnd_process *process);
+	/* The end of the channel, after its last message (node: 'disconnect'). error NULL: the child closed it, or we did. */
+	void (*disconnected)(void *context, struct spawnd_process *process, const struct spawnd_error *error);
 	void (*exited)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);
 	void (*closed)(void *context, struct spawnd_process *process, const struct spawnd_exit *exit);
 	/* Always the last. error NULL: all is well; else why: the spawn failed, it was cancelled, the connection is lost. */
@@ -273,6 +307,10 @@ struct spawnd_offset {
 SPAWND_API struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref ref, enum spawnd_reader reader, uint64_t window,
 	bool retained, const struct spawnd_offset *from, size_t from_count, const struct spawnd_handlers *handlers, void *context,
 	struct spawnd_error *error);
+
+/* Joins a process for the messages of its channel; its output is not read. They come to the first stream that reads them. */
+SPAWND_API struct spawnd_process *spawnd_attach_channel(struct spawnd *client, struct spawnd_ref ref,
+	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
 
 struct spawnd_logs_options {
 	const unsigned *slots; /* NULL: all */
@@ -306,6 +344,17 @@ SPAWND_API void spawnd_process_taken(struct spawnd_process *process, unsigned sl
  */
 SPAWND_API ssize_t spawnd_process_write(struct spawnd_process *process, unsigned slot, const void *data, size_t size);
 SPAWND_API void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot); /* after what was written */
+/*
+ * Sends a message to the child's channel (node: subprocess.send). Never fails for want of room: what the window does not take is
+ * copied and waits; returns the message's id. 0: the stream has ended, has no channel, or is one of spawnd_logs.
+ */
+SPAWND_API uint64_t spawnd_process_send(struct spawnd_process *process, const struct spawnd_outgoing *message);
+/* Bytes of messages that wait here: above what one likes, wait for `sendable` before sending more. */
+SPAWND_API size_t spawnd_process_unsent(const struct spawnd_process *process);
+/* Ends our side after what was sent; messages of the child still come (node: subprocess.disconnect). */
+SPAWND_API void spawnd_process_disconnect(struct spawnd_process *process);
+/* Messages come in pieces as they arrive, not put together; with spawnd_process_manual their credit is the channel slot's. */
+SPAWND_API void spawnd_process_pieces(struct spawnd_process *process);
 /* These send and return; nothing is answered. For the answer use spawnd_signal, spawnd_resize. Nothing happens after the end. */
 SPAWND_API void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope);
 SPAWND_API void spawnd_process_resize(struct spawnd_process *process, unsigned rows, unsigned columns);
@@ -393,6 +442,11 @@ SPAWND_API ssize_t spawnd_list_page(struct spawnd *client, const struct spawnd_f
 SPAWND_API int spawnd_write(
 	struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
 
+/* Sends one message and waits until the kernel has it. Blocks. SPAWND_FAILED_PRECONDITION: there is no channel (any more). */
+SPAWND_API int spawnd_send(
+	struct spawnd *client, struct spawnd_ref ref, const struct spawnd_outgoing *message, struct spawnd_error *error);
+/* Ends our side of a channel, after what was sent. Blocks until that is with the kernel. */
+SPAWND_API int spawnd_disconnect(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error);
 /* A round trip. Blocks, as all that follow here. */
 SPAWND_API int spawnd_ping(struct spawnd *client, struct spawnd_error *error);
 /* The text is the caller's to free. */
@@ -450,6 +504,8 @@ SPAWND_API struct spawnd_call *spawnd_close_stdin_async(
 	struct spawnd *client, struct spawnd_ref ref, unsigned slot, spawnd_done_fn done, void *context, struct spawnd_error *error);
 SPAWND_API struct spawnd_call *spawnd_set_on_disconnect_async(struct spawnd *client, struct spawnd_ref ref, enum spawnd_on_disconnect what,
 	spawnd_done_fn done, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_call *spawnd_disconnect_async(
+	struct spawnd *client, struct spawnd_ref ref, spawnd_done_fn done, void *context, struct spawnd_error *error);
 SPAWND_API struct spawnd_call *spawnd_remove_async(
 	struct spawnd *client, struct spawnd_ref ref, spawnd_done_fn done, void *context, struct spawnd_error *error);
 SPAWND_API struct spawnd_call *spawnd_ping_async(struct spawnd *client, spawnd_done_fn done, void *context, struct spawnd_error *error);

@@ -123,6 +123,9 @@ void stream_open_packed(struct spawnd *client, const char *service, const char *
 void stream_send(struct stream *stream, const ProtobufCMessage *message);
 /* A message that is encoded already: a few bytes, and data that is not copied unless the socket is full. */
 void stream_send_data(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size);
+/* The same with descriptors (borrowed). */
+void stream_send_data_fds(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds,
+	size_t fd_count);
 void stream_half_close(struct stream *stream);
 /* Says a call again on a new connection, with the descriptors it had. In on_resume only. */
 void stream_again(struct stream *stream, const ProtobufCMessage *first);
@@ -191,6 +194,50 @@ void kept_place(struct kept_input *kept, const Spawnd__V1__Spawned *spawned);
  * kept any more, or it is not known what that is.
  */
 int kept_resume(struct kept_input *kept, const Spawnd__V1__Spawned *spawned, struct spawnd_error *error);
+
+/* ---- message.c ---- */
+
+#define MESSAGE_WINDOW (1u << 20) /* bytes, and pieces, that may be sent before the daemon grants more */
+#define MESSAGE_WINDOW_PIECES 1024u
+#define MESSAGE_PIECE (256u << 10)
+
+struct unsent;
+
+/* Messages on their way to a channel: what the window does not take waits here. */
+struct postbox {
+	bool control; /* they travel in the ProcessControl of a stream; else in a SendRequest */
+	uint64_t room;
+	unsigned pieces;
+	uint64_t last_id;
+	struct unsent *first, **last;
+	size_t waiting; /* bytes */
+};
+
+void postbox_init(struct postbox *box, bool control);
+void postbox_finish(struct postbox *box);
+/* Sends or keeps a message; its id. */
+uint64_t postbox_put(struct postbox *box, struct stream *stream, const struct spawnd_outgoing *message);
+/* More may be sent. True when nothing waits any more that did. */
+bool postbox_grant(struct postbox *box, struct stream *stream, const Spawnd__V1__Grant *grant);
+/* What became of a message; false: it is with the kernel. */
+bool error_of_result(const Spawnd__V1__MessageResult *result, struct spawnd_error *error);
+
+/* A message that comes: put together here unless it is wanted in pieces. */
+struct letterbox {
+	struct buf bytes;
+	char *content_type;
+	int fds[16];
+	size_t fd_count, lost;
+};
+
+void letterbox_finish(struct letterbox *box);
+/*
+ * One piece, whose descriptors are taken from fds. True: *message_out is to be told now, and letterbox_told is to be called
+ * after it.
+ */
+bool letterbox_add(struct letterbox *box, const Spawnd__V1__ChannelMessage *piece, int *fds, size_t fd_count, bool pieces,
+	struct spawnd_message *message_out);
+void letterbox_told(struct letterbox *box);
 
 /* ---- call.c ---- */
 

@@ -51,6 +51,11 @@ struct spawnd_process {
 	uint32_t taken_messages; /* to be granted again, as are the bytes of each slot */
 	uint64_t stdin_room;
 	bool stdin_blocked; /* write took less than it was given */
+	struct postbox postbox;
+	struct letterbox letterbox;
+	unsigned channel; /* its slot */
+	bool pieces;        /* messages come as they arrive */
+	bool disconnecting; /* once the postbox is empty */
 	bool abandoned;     /* its owner has freed it */
 	bool *freed;        /* told when it goes inside a callback */
 };
@@ -197,6 +202,37 @@ void spawnd_process_close_stdin(struct spawnd_process *process, unsigned slot)
 		send_stdin(process, slot, STDIN_NEXT, NULL, 0, true);
 }
 
+uint64_t spawnd_process_send(struct spawnd_process *process, const struct spawnd_outgoing *message)
+{
+	if (!process->stream || process->way == WAY_LOGS)
+		return 0;
+	return postbox_put(&process->postbox, process->stream, message);
+}
+
+size_t spawnd_process_unsent(const struct spawnd_process *process)
+{
+	return process->postbox.waiting;
+}
+
+void spawnd_process_pieces(struct spawnd_process *process)
+{
+	process->pieces = true;
+}
+
+void spawnd_process_disconnect(struct spawnd_process *process)
+{
+	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
+	Spawnd__V1__DisconnectCommand command = SPAWND__V1__DISCONNECT_COMMAND__INIT;
+
+	/* what waits here goes first */
+	process->disconnecting = process->postbox.first != NULL;
+	if (process->disconnecting)
+		return;
+	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_DISCONNECT;
+	control.disconnect = &command;
+	send_control(process, &control);
+}
+
 void spawnd_process_signal(struct spawnd_process *process, int signal, enum spawnd_scope scope)
 {
 	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
@@ -255,6 +291,7 @@ static void tell_spawned(struct spawnd_process *process, const Spawnd__V1__Spawn
 	for (size_t i = 0; i < spawned->n_output; i++)
 		marks_set(&process->marks, spawned->output[i]->slot, spawned->output[i]->offset);
 	stream_confirm(process->stream);
+	process->channel = spawned->channel;
 	if (!process->handlers.spawned)
 		return;
 	for (size_t i = 0; i < count; i++) {
@@ -383,6 +420,64 @@ static void on_closed(struct spawnd_process *process, const Spawnd__V1__Closed *
 	on_exit_record(process, closed->exit, closed->drain_timed_out, process->handlers.closed);
 }
 
+static void on_channel_message(struct spawnd_process *process, const Spawnd__V1__ChannelMessage *piece, int *fds, size_t fd_count)
+{
+	struct taken *taken = taken_of(process, process->channel);
+	struct spawnd_message message;
+	struct letterbox letter;
+
+	if (process->manual && process->pieces)
+		taken->held += piece->data.len;
+	else
+		taken->bytes += piece->data.len;
+	if (!letterbox_add(&process->letterbox, piece, fds, fd_count, process->pieces, &message))
+		return;
+	if (!process->handlers.message) {
+		letterbox_finish(&process->letterbox);
+		return;
+	}
+	/* the process may be freed in there, the message not */
+	letter = process->letterbox;
+	process->letterbox = (struct letterbox){.fd_count = 0};
+	message.fds = letter.fds;
+	process->handlers.message(process->context, process, &message);
+	letterbox_told(&letter);
+}
+
+static void on_message_grant(struct spawnd_process *process, const Spawnd__V1__Grant *grant)
+{
+	if (!process->stream || !postbox_grant(&process->postbox, process->stream, grant))
+		return;
+	if (process->disconnecting)
+		spawnd_process_disconnect(process);
+	if (process->handlers.sendable)
+		process->handlers.sendable(process->context, process);
+}
+
+static void on_message_result(struct spawnd_process *process, const Spawnd__V1__MessageResult *result)
+{
+	struct spawnd_error error;
+	bool failed = error_of_result(result, &error);
+
+	if (process->handlers.sent)
+		process->handlers.sent(process->context, process, result->id, failed ? &error : NULL);
+}
+
+static void on_disconnected(struct spawnd_process *process, const Spawnd__V1__Disconnected *disconnected)
+{
+	struct spawnd_error error;
+	bool failed = disconnected->reason > SPAWND__V1__DISCONNECTED__REASON__REASON_CLIENT;
+
+	if (failed)
+		error_set(&error, SPAWND_DATA_LOSS, "%s",
+			disconnected->why[0] ? disconnected->why
+			: disconnected->reason == SPAWND__V1__DISCONNECTED__REASON__REASON_ENGINE_LOST
+				? "a message was half moved when the daemon failed"
+				: "someone else still held the channel");
+	if (process->handlers.disconnected)
+		process->handlers.disconnected(process->context, process, failed ? &error : NULL);
+}
+
 static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEvent *event, int *fds, size_t fd_count)
 {
 	switch (event->event_case) {
@@ -407,6 +502,18 @@ static void on_event(struct spawnd_process *process, const Spawnd__V1__ProcessEv
 	case SPAWND__V1__PROCESS_EVENT__EVENT_OUTPUT:
 		on_output(process, event->output->slot, event->output->offset, event->output->data.data, event->output->data.len);
 		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE:
+		on_channel_message(process, event->message, fds, fd_count);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE_GRANT:
+		on_message_grant(process, event->message_grant);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE_RESULT:
+		on_message_result(process, event->message_result);
+		break;
+	case SPAWND__V1__PROCESS_EVENT__EVENT_DISCONNECTED:
+		on_disconnected(process, event->disconnected);
+		break;
 	default:
 		break;
 	}
@@ -429,6 +536,8 @@ static void destroy(struct spawnd_process *process)
 	forget_later(process);
 	marks_finish(&process->marks);
 	kept_finish(&process->kept);
+	postbox_finish(&process->postbox);
+	letterbox_finish(&process->letterbox);
 	free(process->taken);
 	free(process);
 }
@@ -460,7 +569,7 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	uint64_t offset;
 	uint32_t slot;
 	size_t length;
-	bool freed = false, is_output = output_peek(bytes, size, 0, &slot, &offset, &data, &length);
+	bool freed = false, is_message = false, is_output = output_peek(bytes, size, 0, &slot, &offset, &data, &length);
 
 	process->freed = &freed;
 	if (is_output) {
@@ -468,6 +577,7 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 	} else {
 		event = spawnd__v1__process_event__unpack(NULL, size, bytes);
 		if (event) {
+			is_message = event->event_case == SPAWND__V1__PROCESS_EVENT__EVENT_MESSAGE;
 			on_event(process, event, fds, fd_count);
 			spawnd__v1__process_event__free_unpacked(event, NULL);
 		} else {
@@ -479,7 +589,9 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 		return;
 	process->freed = NULL;
 	process->taken_messages++;
-	grant_if_due(process, is_output ? taken_of(process, slot) : NULL);
+	if (is_message)
+		slot = process->channel;
+	grant_if_due(process, is_output || is_message ? taken_of(process, slot) : NULL);
 }
 
 /* The connection is lost; what of an Output came is ours, and the rest will follow from there. */
@@ -639,6 +751,7 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 	process->kept.placed = way == WAY_SPAWN;
 	process->kept.off = !client_returns(client);
 	STAILQ_INIT(&process->later);
+	postbox_init(&process->postbox, true);
 	process->stream = stream_open(client, SERVICE_PROCESSES, method, first, fds, fd_count, &observer, process, error);
 	if (!process->stream)
 		free(mem_steal(&process));
@@ -705,6 +818,23 @@ struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref re
 	request.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_START;
 	request.start = &start;
 	return mark(open_stream(client, WAY_ATTACH, "Attach", &request.base, NULL, 0, window, handlers, context, error), from, from_count);
+}
+
+struct spawnd_process *spawnd_attach_channel(
+	struct spawnd *client, struct spawnd_ref ref, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error)
+{
+	Spawnd__V1__AttachRequest request = SPAWND__V1__ATTACH_REQUEST__INIT;
+	Spawnd__V1__AttachStart start = SPAWND__V1__ATTACH_START__INIT;
+	Spawnd__V1__ProcessRef process = ref_message(ref);
+	Spawnd__V1__Reader reader = SPAWND__V1__READER__INIT;
+
+	reader.none = true;
+	reader.messages = SPAWND__V1__READER__MESSAGES__MESSAGES_READ;
+	start.process = &process;
+	start.reader = &reader;
+	request.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_START;
+	request.start = &start;
+	return open_stream(client, WAY_ATTACH, "Attach", &request.base, NULL, 0, 0, handlers, context, error);
 }
 
 struct spawnd_process *spawnd_logs(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_logs_options *options,

@@ -153,6 +153,12 @@ void spawnd_spec_set_stdio(struct spawnd_spec *spec, unsigned slot, enum spawnd_
 	slot_message(spec, slot)->kind = (Spawnd__V1__Stdio__Kind)kind;
 }
 
+void spawnd_spec_set_channel(struct spawnd_spec *spec, unsigned slot, enum spawnd_serialization serialization)
+{
+	slot_message(spec, slot)->kind = SPAWND__V1__STDIO__KIND__KIND_CHANNEL;
+	spec->message.serialization = (Spawnd__V1__Serialization)serialization;
+}
+
 void spawnd_spec_set_pipe(struct spawnd_spec *spec, unsigned slot, enum spawnd_direction direction)
 {
 	Spawnd__V1__Stdio *stdio = slot_message(spec, slot);

@@ -201,11 +201,17 @@ void stream_send(struct stream *stream, const ProtobufCMessage *message)
 
 void stream_send_data(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size)
 {
+	stream_send_data_fds(stream, prefix, prefix_size, data, size, NULL, 0);
+}
+
+void stream_send_data_fds(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds,
+	size_t fd_count)
+{
 	struct frame_header header = {.length = (uint32_t)(prefix_size + size), .stream_id = stream->id, .type = FRAME_DATA};
 	struct iovec pieces[] = {{.iov_base = (void *)prefix, .iov_len = prefix_size}, {.iov_base = (void *)data, .iov_len = size}};
 
 	if (stream_is_live(stream))
-		conn_put(stream->client->conn, &header, pieces, size ? 2 : 1, NULL, 0);
+		conn_put(stream->client->conn, &header, pieces, size ? 2 : 1, fds, fd_count);
 }
 
 void stream_half_close(struct stream *stream)

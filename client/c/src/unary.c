@@ -146,6 +146,17 @@ struct spawnd_call *spawnd_set_on_disconnect_async(struct spawnd *client, struct
 		done, context, error);
 }
 
+struct spawnd_call *spawnd_disconnect_async(
+	struct spawnd *client, struct spawnd_ref ref, spawnd_done_fn done, void *context, struct spawnd_error *error)
+{
+	Spawnd__V1__DisconnectRequest request = SPAWND__V1__DISCONNECT_REQUEST__INIT;
+	Spawnd__V1__ProcessRef process = ref_message(ref);
+
+	request.process = &process;
+	return open_done(
+		client, SERVICE_PROCESSES, "Disconnect", &request.base, &spawnd__v1__disconnect_reply__descriptor, done, context, error);
+}
+
 struct spawnd_call *spawnd_remove_async(
 	struct spawnd *client, struct spawnd_ref ref, spawnd_done_fn done, void *context, struct spawnd_error *error)
 {
@@ -267,6 +278,16 @@ int spawnd_set_on_disconnect(struct spawnd *client, struct spawnd_ref ref, enum 
 
 	if (client_may_block(client, error) < 0 ||
 		call_wait(client, spawnd_set_on_disconnect_async(client, ref, what, answer_done, &answer, error), &answer, error) < 0)
+		return -1;
+	return 0;
+}
+
+int spawnd_disconnect(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error)
+{
+	struct answer answer = {.done = false};
+
+	if (client_may_block(client, error) < 0 ||
+		call_wait(client, spawnd_disconnect_async(client, ref, answer_done, &answer, error), &answer, error) < 0)
 		return -1;
 	return 0;
 }
