@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "client.h"
+#include "cmd_run.h"
 #include "json.h"
 #include "relay.h"
 #include "run_options.h"
@@ -77,7 +78,7 @@ static int start_with_descriptors(struct ctl *ctl, const struct run_options *opt
 	return client_status_of_error(&error);
 }
 
-static int run_background(struct ctl *ctl, const struct run_options *options, struct spawnd_spec *spec)
+int run_background(struct ctl *ctl, const struct run_options *options, struct spawnd_spec *spec)
 {
 	struct spawnd_info *info;
 	struct spawnd_error error;
@@ -99,18 +100,20 @@ static int run_background(struct ctl *ctl, const struct run_options *options, st
 	return print_started(ctl, id);
 }
 
-static int run_foreground(struct ctl *ctl, const struct run_options *options, const struct spawnd_spec *spec)
+int run_foreground(struct ctl *ctl, const struct run_options *options, const struct spawnd_spec *spec, struct letters *letters)
 {
 	const struct stdio_value *input = spec_slot(options, 0);
 	struct relay relay;
 	int status;
 
 	relay_init(&relay, ctl);
+	if (letters)
+		letters_attach(&relay, letters);
 	relay.leave_running = options->on_disconnect == RUN_DISCONNECT_KEEP;
 	if (options->drain_timeout_ms.set)
 		relay.drain_ms = (int64_t)options->drain_timeout_ms.value;
 	relay_take_signals(&relay);
-	if (spec_slot_is_ours(options, 0))
+	if (letters || spec_slot_is_ours(options, 0))
 		relay_take_input(&relay, STDIN_FILENO, 0, true);
 	if (options->tty || (input && input->kind == STDIO_PTY))
 		relay_take_terminal(&relay, STDIN_FILENO);
@@ -118,6 +121,7 @@ static int run_foreground(struct ctl *ctl, const struct run_options *options, co
 		options->window.value, &relay_handlers, &relay, &relay.error);
 	if (relay.process) {
 		spawnd_process_manual(relay.process);
+		spawnd_process_pieces(relay.process);
 		status = relay_run(&relay);
 	} else {
 		client_error(ctl, NULL, &relay.error);
@@ -136,7 +140,7 @@ static int run_spec(struct ctl *ctl, const struct run_options *options, const ch
 		return EXIT_OWN_FAILURE;
 	status = client_open(ctl);
 	if (status == EXIT_DONE)
-		status = options->background ? run_background(ctl, options, spec) : run_foreground(ctl, options, spec);
+		status = options->background ? run_background(ctl, options, spec) : run_foreground(ctl, options, spec, NULL);
 	spawnd_spec_free(spec);
 	return status;
 }

@@ -40,8 +40,9 @@ struct command {
 	int (*run)(struct ctl *ctl, int argc, char **argv); /* argv[0] is the command; returns the exit status */
 };
 
-extern const struct command command_attach, command_daemon, command_events, command_exec, command_inspect, command_kill, command_logs,
-	command_metrics, command_ps, command_rm, command_run, command_stop, command_wait, command_write;
+extern const struct command command_attach, command_daemon, command_disconnect, command_events, command_exec, command_fork, command_inspect,
+	command_kill, command_logs, command_metrics, command_ps, command_rm, command_run, command_send, command_stop, command_wait,
+	command_write;
 
 /*
  * Parses the options of the command (those after arguments too, with `anywhere`) and counts the arguments that are left.

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "client.h"
+#include "letters.h"
 #include "tty.h"
 
 #define HELD_LIMIT (64u << 20) /* far above any window: only a daemon that ignores credit gets there */
@@ -32,7 +33,7 @@ void relay_init(struct relay *relay, struct ctl *ctl)
 struct outlet *relay_outlet(struct relay *relay, unsigned slot)
 {
 	struct outlet *outlet;
-	int fd = slot == 0 ? STDOUT_FILENO : (int)slot, flags;
+	int fd = relay->letters ? letters_descriptor(relay, slot) : slot == 0 ? STDOUT_FILENO : (int)slot, flags;
 
 	for (size_t i = 0; i < relay->outlet_count; i++)
 		if (relay->outlets[i].slot == slot)
@@ -106,10 +107,8 @@ ssize_t outlet_flush(struct relay *relay, struct outlet *outlet)
 	return total;
 }
 
-static void on_output(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
+size_t relay_put(struct relay *relay, struct outlet *outlet, const void *data, size_t size)
 {
-	struct relay *relay = context;
-	struct outlet *outlet = relay_outlet(relay, slot);
 	const char *bytes = data;
 	size_t written = 0;
 
@@ -126,6 +125,14 @@ static void on_output(void *context, struct spawnd_process *process, unsigned sl
 		written = size;
 	if (written < size && outlet->held_end - outlet->held_start + size < HELD_LIMIT)
 		outlet_hold(outlet, bytes + written, size - written);
+	return written;
+}
+
+static void on_output(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
+{
+	struct relay *relay = context;
+	size_t written = relay_put(relay, relay_outlet(relay, slot), data, size);
+
 	if (written > 0)
 		spawnd_process_taken(process, slot, written);
 }
@@ -201,6 +208,12 @@ static void read_input(struct relay *relay)
 	got = read(relay->source, relay->input + 1, RELAY_INPUT);
 	if (got < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
+	if (relay->letters) {
+		letters_take(relay, relay->input + 1, got > 0 ? (size_t)got : 0);
+		if (got <= 0)
+			relay_input_ended(relay);
+		return;
+	}
 	relay->input_start = 1;
 	relay->input_end = got > 0 ? (size_t)got + 1 : 1;
 	if (got > 0) {
@@ -218,7 +231,7 @@ static void read_input(struct relay *relay)
 static bool wants_input(const struct relay *relay)
 {
 	return relay->source >= 0 && relay->spawned && !relay->exited && relay->input_start == relay->input_end &&
-	       !(relay->source_is_tty && tty_is_background(relay->source));
+	       !(relay->letters && letters_are_full(relay)) && !(relay->source_is_tty && tty_is_background(relay->source));
 }
 
 static void on_writable(void *context, struct spawnd_process *process)
@@ -287,6 +300,9 @@ const struct spawnd_handlers relay_handlers = {
 	.gap = on_gap,
 	.writable = on_writable,
 	.stdin_closed = on_stdin_closed,
+	.message = letters_on_message,
+	.sent = letters_on_sent,
+	.disconnected = letters_on_disconnected,
 	.exited = on_exited,
 	.closed = on_exited,
 	.ended = on_ended,
@@ -488,6 +504,7 @@ static int end_broken(struct relay *relay)
 int relay_run(struct relay *relay)
 {
 	bool connected = true;
+	int status;
 
 	while (connected && !relay->broken && !relay->detached && !(relay->ended && !has_held(relay) && handover_done(relay)))
 		connected = turn(relay);
@@ -504,7 +521,8 @@ int relay_run(struct relay *relay)
 		ctl_error(relay->ctl, "ended: it wrote more than --max-buffer allows");
 	if (relay->reason == SPAWND_OOM)
 		ctl_error(relay->ctl, "ended by the kernel: out of memory");
-	return client_status(relay->code, relay->signal, relay->reason);
+	status = client_status(relay->code, relay->signal, relay->reason);
+	return status == EXIT_DONE && relay->unsent ? EXIT_OWN_FAILURE : status;
 }
 
 void relay_finish(struct relay *relay)

@@ -53,10 +53,12 @@ struct relay {
 	bool leave_running; /* broken output: leave instead of cancelling */
 
 	bool spawned, exited, ended, detached;
-	int64_t drain_ms;    /* HANDOVER: how long others may hold the pipes */
-	int64_t drain_until; /* CLOCK_BOOTTIME, 0: not yet */
-	bool broken;         /* nobody reads our output any more */
-	bool own_failure;    /* our output failed for another reason */
+	int64_t drain_ms;        /* HANDOVER: how long others may hold the pipes */
+	int64_t drain_until;     /* CLOCK_BOOTTIME, 0: not yet */
+	struct letters *letters; /* messages of a channel; NULL: none */
+	bool broken;             /* nobody reads our output any more */
+	bool unsent;             /* a message of ours could not be sent */
+	bool own_failure;        /* our output failed for another reason */
 	bool failed;
 	struct spawnd_error error; /* failed: why the stream ended */
 	int code, signal;
@@ -75,6 +77,11 @@ void relay_take_terminal(struct relay *relay, int fd);
 /* Runs to the end. Returns the exit status; failures have been told. */
 int relay_run(struct relay *relay);
 void relay_finish(struct relay *relay);
+
+/* ---- for letters.c ---- */
+
+/* Bytes for our descriptor; what it does not take is held. Returns how many it took. */
+size_t relay_put(struct relay *relay, struct outlet *outlet, const void *data, size_t size);
 
 /* ---- for handover.c ---- */
 

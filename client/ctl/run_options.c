@@ -258,40 +258,67 @@ static bool set_detached(void *target, const char *value, struct why *why)
 	return true;
 }
 
-const struct option_row run_option_rows[] = {
-	{"background", 'd', NULL, "print the id and return", set_background},
-	{"tty", 't', NULL, "a terminal of its own", set_tty},
-	{"name", 0, "NAME", "a name, to be used instead of the id", set_name},
-	{"label", 0, "K=V", "a label; may be repeated", set_label},
-	{"cwd", 0, "DIR", "where it runs (default: here)", set_cwd},
-	{"env", 0, "K=V", "a variable of its environment; may be repeated", set_env},
-	{"env-file", 0, "FILE", "variables, one K=V a line", set_env_file},
-	{"clear-env", 0, NULL, "nothing of our environment", set_clear_env},
-	{"argv0", 0, "NAME", "what it finds as its own name", set_argv0},
-	{"shell", 0, "[=PATH]", "have a shell run the arguments, joined by spaces", set_shell},
-	{"stdio", 0, "N=KIND", "pipe, null, inherit, fd:N, file:PATH[,append|read|truncate], pty, same:N, none", set_stdio},
-	{"timeout", 0, "D", "end it after this long; the status is then 124", set_timeout},
-	{"kill-signal", 0, "S", "signal that ends it (default TERM)", set_kill_signal},
-	{"grace", 0, "D", "from that signal to KILL (default 10s)", set_grace_ms},
-	{"no-tree", 0, NULL, "do not track what it starts", set_no_tree},
-	{"drain-timeout", 0, "D", "how long others may hold its pipes once it has exited (default 5s)", set_drain_timeout_ms},
-	{"max-buffer", 0, "B", "kill it when a slot has written more", set_max_buffer},
-	{"uid", 0, "U", "run as this user", set_uid},
-	{"gid", 0, "G", "run as this group", set_gid},
-	{"umask", 0, "M", "octal mask for files it creates", set_umask},
-	{"nice", 0, "N", "-20 to 19", set_nice},
-	{"rlimit", 0, "NAME=SOFT[:HARD]", "a resource limit; may be repeated", set_rlimit},
-	{"no-new-privs", 0, NULL, "no gain of rights by exec", set_no_new_privs},
-	{"detached", 0, NULL, "--on-disconnect keep --on-shutdown keep", set_detached},
-	{"on-disconnect", 0, "stop|hangup|keep", "when we go", set_on_disconnect},
-	{"on-shutdown", 0, "stop|keep", "when the daemon ends", set_on_shutdown},
-	{"log-file", 0, "FILE", "write its output there too", set_log_file},
-	{"log-max", 0, "B", "rotate the log file beyond this size", set_log_max},
-	{"log-keep", 0, "N", "rotated files to keep", set_log_keep},
-	{"retain", 0, "B", "what is kept of each output slot (default 256K)", set_retain},
-	{"reader", 0, "block|drop", "when we do not keep up", set_reader},
-	{"transport", 0, "kept|direct|handover", "the way its output takes", set_transport},
-	{"window", 0, "B", "bytes of a slot under way to us at most (default 1M)", set_window},
+static bool set_serialization(void *target, const char *value, struct why *why)
+{
+	static const char *const known[] = {"json", "native", NULL};
+
+	if (strcmp(value, "advanced") == 0) {
+		snprintf(why->text, sizeof(why->text), "what V8 serializes is no line of JSON: advanced is for clients in JavaScript");
+		return false;
+	}
+	return (((struct run_options *)target)->serialization = (enum run_serialization)choose(value, known, why));
+}
+
+static bool set_own_stdout(void *target, const char *value, struct why *why)
+{
+	((struct run_options *)target)->own_stdout = true;
+	return true;
+}
+
+static bool set_keep_open(void *target, const char *value, struct why *why)
+{
+	((struct run_options *)target)->keep_open = true;
+	return true;
+}
+
+/* What run and exec take, fork takes too. */
+#define RUN_ROWS                                                                                                                           \
+	{"background", 'd', NULL, "print the id and return", set_background}, {"tty", 't', NULL, "a terminal of its own", set_tty},        \
+		{"name", 0, "NAME", "a name, to be used instead of the id", set_name},                                                     \
+		{"label", 0, "K=V", "a label; may be repeated", set_label}, {"cwd", 0, "DIR", "where it runs (default: here)", set_cwd},   \
+		{"env", 0, "K=V", "a variable of its environment; may be repeated", set_env},                                              \
+		{"env-file", 0, "FILE", "variables, one K=V a line", set_env_file},                                                        \
+		{"clear-env", 0, NULL, "nothing of our environment", set_clear_env},                                                       \
+		{"argv0", 0, "NAME", "what it finds as its own name", set_argv0},                                                          \
+		{"shell", 0, "[=PATH]", "have a shell run the arguments, joined by spaces", set_shell},                                    \
+		{"stdio", 0, "N=KIND", "pipe, null, inherit, fd:N, file:PATH[,append|read|truncate], pty, same:N, none", set_stdio},       \
+		{"timeout", 0, "D", "end it after this long; the status is then 124", set_timeout},                                        \
+		{"kill-signal", 0, "S", "signal that ends it (default TERM)", set_kill_signal},                                            \
+		{"grace", 0, "D", "from that signal to KILL (default 10s)", set_grace_ms},                                                 \
+		{"no-tree", 0, NULL, "do not track what it starts", set_no_tree},                                                          \
+		{"drain-timeout", 0, "D", "how long others may hold its pipes once it has exited (default 5s)", set_drain_timeout_ms},     \
+		{"max-buffer", 0, "B", "kill it when a slot has written more", set_max_buffer},                                            \
+		{"uid", 0, "U", "run as this user", set_uid}, {"gid", 0, "G", "run as this group", set_gid},                               \
+		{"umask", 0, "M", "octal mask for files it creates", set_umask}, {"nice", 0, "N", "-20 to 19", set_nice},                  \
+		{"rlimit", 0, "NAME=SOFT[:HARD]", "a resource limit; may be repeated", set_rlimit},                                        \
+		{"no-new-privs", 0, NULL, "no gain of rights by exec", set_no_new_privs},                                                  \
+		{"detached", 0, NULL, "--on-disconnect keep --on-shutdown keep", set_detached},                                            \
+		{"on-disconnect", 0, "stop|hangup|keep", "when we go", set_on_disconnect},                                                 \
+		{"on-shutdown", 0, "stop|keep", "when the daemon ends", set_on_shutdown},                                                  \
+		{"log-file", 0, "FILE", "write its output there too", set_log_file},                                                       \
+		{"log-max", 0, "B", "rotate the log file beyond this size", set_log_max},                                                  \
+		{"log-keep", 0, "N", "rotated files to keep", set_log_keep},                                                               \
+		{"retain", 0, "B", "what is kept of each output slot (default 256K)", set_retain},                                         \
+		{"reader", 0, "block|drop", "when we do not keep up", set_reader},                                                         \
+		{"transport", 0, "kept|direct|handover", "the way its output takes", set_transport},                                       \
+		{"window", 0, "B", "bytes of a slot under way to us at most (default 1M)", set_window},
+
+const struct option_row run_option_rows[] = {RUN_ROWS{.name = NULL}};
+
+const struct option_row fork_option_rows[] = {
+	RUN_ROWS{"serialization", 0, "json|native", "what the channel speaks", set_serialization},
+	{"stdout", 0, NULL, "its own stdout goes to ours, not to stderr", set_own_stdout},
+	{"keep-open", 0, NULL, "leave the channel open at the end of our input", set_keep_open},
 	{.name = NULL},
 };
 

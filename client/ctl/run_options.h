@@ -19,6 +19,7 @@ void words_clear(struct words *words);
 enum run_transport { RUN_TRANSPORT_DEFAULT, RUN_TRANSPORT_KEPT, RUN_TRANSPORT_DIRECT, RUN_TRANSPORT_HANDOVER };
 enum run_disconnect { RUN_DISCONNECT_DEFAULT, RUN_DISCONNECT_STOP, RUN_DISCONNECT_HANGUP, RUN_DISCONNECT_KEEP };
 enum run_shutdown { RUN_SHUTDOWN_DEFAULT, RUN_SHUTDOWN_STOP, RUN_SHUTDOWN_KEEP };
+enum run_serialization { RUN_SERIALIZATION_DEFAULT, RUN_SERIALIZATION_JSON, RUN_SERIALIZATION_NATIVE };
 enum run_reader { RUN_READER_DEFAULT, RUN_READER_BLOCK, RUN_READER_DROP };
 
 /* A number that may be absent. */
@@ -48,8 +49,10 @@ struct run_options {
 	enum run_shutdown on_shutdown;
 	enum run_reader reader;
 	enum run_transport transport;
+	enum run_serialization serialization; /* fork */
+	bool own_stdout, keep_open;
 };
 
-extern const struct option_row run_option_rows[];
+extern const struct option_row run_option_rows[], fork_option_rows[];
 
 void run_options_clear(struct run_options *options);

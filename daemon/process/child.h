@@ -54,7 +54,7 @@ struct child_observer {
 		void *context, struct child *child, uint32_t slot, uint64_t written); /* bytes went to the kernel: `written` in all */
 	void (*on_stdin_closed)(void *context, struct child *child, uint32_t slot);   /* the child closed its end */
 	void (*on_gap)(void *context, struct child *child, uint32_t slot, uint64_t offset,
-		uint64_t bytes); /* bytes left the log that a reader had not read */
+		uint64_t bytes);                                   /* bytes left the log that a reader had not read */
 	void (*on_drain_over)(void *context, struct child *child); /* drain_timeout has passed: what is still open is given up */
 	void (*on_stopping)(void *context, struct child *child, const char *why);
 	void (*on_removed)(void *context, struct child *child); /* the memory goes after this */

@@ -62,7 +62,7 @@ struct child {
 	struct logfile *logfile;
 	struct input *inputs;
 	size_t input_count;
-	struct stdio stdio; /* until it is launched; HANDOVER: our ends until they are handed over */
+	struct stdio stdio;               /* until it is launched; HANDOVER: our ends until they are handed over */
 	int channel[STORE_CHANNEL_COUNT]; /* owned, until they are taken */
 	struct tree tree;
 	struct child_end *end;
@@ -87,7 +87,8 @@ struct child {
 	enum child_state state;
 	enum child_reason reason; /* 0: it ends by itself */
 	Spawnd__V1__OnDisconnect on_disconnect;
-	bool recovered, exit_waits, output_done, has_channel /* it is open */, gave_up, closed, drain_timed_out, removed, killed_by_us, kept, shutdown_waits;
+	bool recovered, exit_waits, output_done, has_channel /* it is open */, gave_up, closed, drain_timed_out, removed, killed_by_us,
+		kept, shutdown_waits;
 };
 
 /* Ended children of one uid. */

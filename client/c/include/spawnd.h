@@ -235,8 +235,8 @@ struct spawnd_message {
 	uint64_t id; /* from 1, without holes */
 	const void *data;
 	size_t size;
-	uint64_t offset; /* of data in the message; 0 unless spawnd_process_pieces */
-	bool more;       /* it goes on; false unless spawnd_process_pieces */
+	uint64_t offset;          /* of data in the message; 0 unless spawnd_process_pieces */
+	bool more;                /* it goes on; false unless spawnd_process_pieces */
 	const char *content_type; /* SPAWND_NATIVE; "" when there is none */
 	int *fds;                 /* the callback's to close; with the first piece */
 	size_t fd_count;
@@ -309,8 +309,8 @@ SPAWND_API struct spawnd_process *spawnd_attach(struct spawnd *client, struct sp
 	struct spawnd_error *error);
 
 /* Joins a process for the messages of its channel; its output is not read. They come to the first stream that reads them. */
-SPAWND_API struct spawnd_process *spawnd_attach_channel(struct spawnd *client, struct spawnd_ref ref,
-	const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
+SPAWND_API struct spawnd_process *spawnd_attach_channel(
+	struct spawnd *client, struct spawnd_ref ref, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
 
 struct spawnd_logs_options {
 	const unsigned *slots; /* NULL: all */
@@ -443,8 +443,7 @@ SPAWND_API int spawnd_write(
 	struct spawnd *client, struct spawnd_ref ref, unsigned slot, const void *data, size_t size, bool eof, struct spawnd_error *error);
 
 /* Sends one message and waits until the kernel has it. Blocks. SPAWND_FAILED_PRECONDITION: there is no channel (any more). */
-SPAWND_API int spawnd_send(
-	struct spawnd *client, struct spawnd_ref ref, const struct spawnd_outgoing *message, struct spawnd_error *error);
+SPAWND_API int spawnd_send(struct spawnd *client, struct spawnd_ref ref, const struct spawnd_outgoing *message, struct spawnd_error *error);
 /* Ends our side of a channel, after what was sent. Blocks until that is with the kernel. */
 SPAWND_API int spawnd_disconnect(struct spawnd *client, struct spawnd_ref ref, struct spawnd_error *error);
 /* A round trip. Blocks, as all that follow here. */

@@ -124,8 +124,8 @@ void stream_send(struct stream *stream, const ProtobufCMessage *message);
 /* A message that is encoded already: a few bytes, and data that is not copied unless the socket is full. */
 void stream_send_data(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size);
 /* The same with descriptors (borrowed). */
-void stream_send_data_fds(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds,
-	size_t fd_count);
+void stream_send_data_fds(
+	struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds, size_t fd_count);
 void stream_half_close(struct stream *stream);
 /* Says a call again on a new connection, with the descriptors it had. In on_resume only. */
 void stream_again(struct stream *stream, const ProtobufCMessage *first);

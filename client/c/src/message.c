@@ -88,7 +88,8 @@ static void encode(struct buf *out, bool control, const Spawnd__V1__ChannelMessa
 }
 
 /* Sends a piece: the first with all that belongs to the message. */
-static void send_piece(struct postbox *box, struct stream *stream, uint64_t id, const struct spawnd_outgoing *message, size_t from, size_t size)
+static void send_piece(
+	struct postbox *box, struct stream *stream, uint64_t id, const struct spawnd_outgoing *message, size_t from, size_t size)
 {
 	Spawnd__V1__ChannelMessage piece = SPAWND__V1__CHANNEL_MESSAGE__INIT;
 	Spawnd__V1__ChannelHandle handles[16], *list[16];

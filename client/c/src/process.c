@@ -53,7 +53,7 @@ struct spawnd_process {
 	bool stdin_blocked; /* write took less than it was given */
 	struct postbox postbox;
 	struct letterbox letterbox;
-	unsigned channel; /* its slot */
+	unsigned channel;   /* its slot */
 	bool pieces;        /* messages come as they arrive */
 	bool disconnecting; /* once the postbox is empty */
 	bool abandoned;     /* its owner has freed it */
@@ -155,12 +155,14 @@ void spawnd_process_manual(struct spawnd_process *process)
 void spawnd_process_taken(struct spawnd_process *process, unsigned slot, size_t size)
 {
 	struct taken *taken = taken_of(process, slot);
+	uint64_t old;
 
-	uint64_t old = taken->debt < size ? taken->debt : size;
-
+	if (size > taken->held)
+		size = (size_t)taken->held;
+	old = taken->debt < size ? taken->debt : size;
 	taken->debt -= old;
 	taken->bytes += size - old;
-	taken->held -= taken->held < size ? taken->held : size;
+	taken->held -= size;
 	grant_if_due(process, taken);
 }
 

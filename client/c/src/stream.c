@@ -204,8 +204,8 @@ void stream_send_data(struct stream *stream, const uint8_t *prefix, size_t prefi
 	stream_send_data_fds(stream, prefix, prefix_size, data, size, NULL, 0);
 }
 
-void stream_send_data_fds(struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds,
-	size_t fd_count)
+void stream_send_data_fds(
+	struct stream *stream, const uint8_t *prefix, size_t prefix_size, const void *data, size_t size, const int *fds, size_t fd_count)
 {
 	struct frame_header header = {.length = (uint32_t)(prefix_size + size), .stream_id = stream->id, .type = FRAME_DATA};
 	struct iovec pieces[] = {{.iov_base = (void *)prefix, .iov_len = prefix_size}, {.iov_base = (void *)data, .iov_len = size}};
