@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,7 +75,10 @@ int err_invalid(struct err *err, const char *field, const char *format, ...)
 int err_errno(struct err *err, int errnum, const char *syscall, const char *path)
 {
 	if (err) {
-		err_set(err, err_status_of(errnum), "%.400s %s", syscall, err_name(errnum));
+		bool bare = path && !strchr(syscall, ' ');
+
+		err_set(err, err_status_of(errnum), "%.*s%s%.400s %s", bare ? 60 : 400, syscall, bare ? " " : "", bare ? path : "",
+			err_name(errnum));
 		err->errnum = errnum;
 		snprintf(err->code, sizeof(err->code), "%s", err_name(errnum));
 		snprintf(err->syscall, sizeof(err->syscall), "%s", syscall);

@@ -46,8 +46,8 @@ int err_set(struct err *err, enum status status, const char *format, ...) __attr
 int err_invalid(struct err *err, const char *field, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /*
- * The kernel said errnum (positive) to syscall, about path (may be NULL). The message is Node's: "SYSCALL CODE" or
- * "SYSCALL PATH CODE" is built by the caller's choice of syscall: pass "spawn foo" to get "spawn foo ENOENT".
+ * The kernel said errnum (positive) to syscall, about path (may be NULL). The message is Node's: "SYSCALL CODE", or "SYSCALL PATH
+ * CODE" when syscall is a bare name; pass "spawn foo" to get "spawn foo ENOENT".
  * Returns -errnum.
  */
 int err_errno(struct err *err, int errnum, const char *syscall, const char *path);

@@ -315,8 +315,10 @@ static const char *step_name(enum launch_stage stage)
 		return "setting its groups";
 	case LAUNCH_NO_NEW_PRIVS:
 		return "setting no_new_privs";
+	case LAUNCH_CWD:
+		return "changing its directory to ";
 	case LAUNCH_FILE:
-		return "opening a file";
+		return "opening ";
 	case LAUNCH_DUP:
 		return "putting a descriptor in place";
 	case LAUNCH_OK:
@@ -325,18 +327,31 @@ static const char *step_name(enum launch_stage stage)
 	case LAUNCH_SETSID:
 	case LAUNCH_GID:
 	case LAUNCH_UID:
-	case LAUNCH_CWD:
 	case LAUNCH_EXEC:
 		break;
 	}
 	return NULL;
 }
 
-/* Node's shape: "spawn FILE CODE", path FILE whatever was missing. A file slot is told with its own path and field. */
+/* The path that a step of the launch was about; "" when it has none. */
+static const char *step_path(const struct spec *spec, enum launch_stage stage, int detail)
+{
+	if (stage == LAUNCH_CWD)
+		return spec->cwd;
+	for (size_t i = 0; stage == LAUNCH_FILE && i < spec->slot_count; i++)
+		if ((int)spec->slots[i].slot == detail && spec->slots[i].path)
+			return spec->slots[i].path;
+	return "";
+}
+
+/*
+ * Node's shape: "spawn FILE CODE", path FILE even when the directory was missing; for people, the message goes on with what was.
+ * A file slot is told with its own path and field.
+ */
 static void explain(const struct child *child, enum launch_stage stage, int error, int detail, struct err *err)
 {
 	const struct spec *spec = child->spec;
-	const char *step = step_name(stage);
+	const char *step = step_name(stage), *path = step_path(spec, stage, detail);
 	char syscall[256];
 	size_t length;
 
@@ -345,12 +360,12 @@ static void explain(const struct child *child, enum launch_stage stage, int erro
 	if (!step)
 		return;
 	length = strlen(err->message);
-	snprintf(err->message + length, sizeof(err->message) - length, ": %s", step);
+	snprintf(err->message + length, sizeof(err->message) - length, ": %s%s", step, path);
+	if (stage == LAUNCH_CWD)
+		snprintf(err->field, sizeof(err->field), "spec.cwd");
 	if (stage != LAUNCH_FILE)
 		return;
-	for (size_t i = 0; i < spec->slot_count; i++)
-		if ((int)spec->slots[i].slot == detail && spec->slots[i].path)
-			snprintf(err->path, sizeof(err->path), "%s", spec->slots[i].path);
+	snprintf(err->path, sizeof(err->path), "%s", path);
 	for (size_t i = 0; i < spec->message->n_stdio; i++)
 		if ((int)spec->message->stdio[i]->slot == detail)
 			snprintf(err->field, sizeof(err->field), "spec.stdio[%zu].file", i);

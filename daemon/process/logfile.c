@@ -162,6 +162,8 @@ struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err)
 		done = open_newest(logfile, 0, &fd, &facts);
 	if (done < 0) {
 		err_errno(err, -done, "open", spec->path);
+		if (err)
+			snprintf(err->field, sizeof(err->field), "spec.log_file.path");
 		logfile_destroy(logfile);
 		return NULL;
 	}

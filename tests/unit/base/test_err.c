@@ -15,6 +15,10 @@ void test_errno_takes_the_shape_of_node(void)
 	CU_ASSERT_STRING_EQUAL(err.path, "foo");
 	CU_ASSERT_EQUAL(err.errnum, ENOENT);
 	CU_ASSERT_EQUAL(err.status, STATUS_NOT_FOUND);
+	err_errno(&err, EACCES, "open", "/some/file");
+	CU_ASSERT_STRING_EQUAL(err.message, "open /some/file EACCES");
+	err_errno(&err, ENOMEM, "mmap", NULL);
+	CU_ASSERT_STRING_EQUAL(err.message, "mmap ENOMEM");
 }
 
 void test_invalid_names_the_field(void)
