@@ -1,4 +1,5 @@
 /* kill, stop, rm and wait: what is done to processes one after the other. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -81,25 +82,33 @@ static int call_kill(struct ctl *ctl, const char *about, const char *method, con
 	return status;
 }
 
+/* "-9", "-HUP": a signal, or a number that is none and shall be refused as one. */
+static bool is_signal_option(const char *argument)
+{
+	struct why why;
+	int signal;
+
+	if (argument[0] != '-' || argument[1] == '\0' || strcmp(argument, "-s") == 0)
+		return false;
+	return isdigit((unsigned char)argument[1]) || value_signal(argument + 1, &signal, &why);
+}
+
 /* Turns -9 and -HUP into -s 9 and -s HUP: kill(1) takes them. The caller frees the array. */
 static char **expand_signals(int *argc, char **argv)
 {
 	char **expanded = mem_alloc(((size_t)*argc * 2 + 1) * sizeof(*expanded));
-	bool options = true;
+	bool options = true, value = true; /* this argument is the command, or what an option is given */
 	int count = 0;
 
 	for (int i = 0; i < *argc; i++) {
-		struct why why;
-		int signal;
-
 		options = options && strcmp(argv[i], "--") != 0;
-		if (options && i > 0 && argv[i][0] == '-' && argv[i][1] != '\0' && strcmp(argv[i], "-s") != 0 &&
-			value_signal(argv[i] + 1, &signal, &why)) {
+		if (options && !value && is_signal_option(argv[i])) {
 			expanded[count++] = (char *)"-s";
 			expanded[count++] = argv[i] + 1;
-		} else {
-			expanded[count++] = argv[i];
+			continue;
 		}
+		value = !value && (strcmp(argv[i], "-s") == 0 || strcmp(argv[i], "--signal") == 0);
+		expanded[count++] = argv[i];
 	}
 	*argc = count;
 	return expanded;

@@ -1,10 +1,10 @@
 /* The options of run and exec: one row each, the setter above its row's kind. */
 #include "run_options.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "environment.h"
 
 void words_add(struct words *words, const char *text)
 {
@@ -84,58 +84,15 @@ static bool set_label(void *target, const char *value, struct why *why)
 	return true;
 }
 
-/* "NAME=VALUE", or a NAME of our own environment, as docker takes it. */
-static bool add_env(struct run_options *options, const char *text, struct why *why)
-{
-	_cleanup_free_ char *joined = NULL;
-	const char *value;
-	size_t length;
-
-	if (value_assignment(text, &length, why)) {
-		words_add(&options->env, text);
-		return true;
-	}
-	if (strchr(text, '=') || *text == '\0')
-		return false;
-	value = getenv(text);
-	if (value) {
-		joined = mem_printf("%s=%s", text, value);
-		words_add(&options->env, joined);
-	}
-	return true;
-}
-
 static bool set_env(void *target, const char *value, struct why *why)
 {
-	return add_env(target, value, why);
+	return environment_add(&((struct run_options *)target)->env, value, why);
 }
 
-/* Lines of NAME=VALUE; empty ones and those that start with # are passed over. */
 static bool set_env_file(void *target, const char *value, struct why *why)
 {
-	FILE *stream = fopen(value, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t room = 0;
-	unsigned number = 0;
-	ssize_t length;
-	bool good = true;
-
-	if (!stream) {
-		snprintf(why->text, sizeof(why->text), "%s", strerror(errno));
-		return false;
-	}
-	while (good && (length = getline(&line, &room, stream)) >= 0) {
-		number++;
-		if (length > 0 && line[length - 1] == '\n')
-			line[length - 1] = '\0';
-		if (line[0] == '\0' || line[0] == '#')
-			continue;
-		good = add_env(target, line, why);
-	}
-	fclose(stream);
-	if (!good)
-		snprintf(why->text, sizeof(why->text), "line %u: not of the form NAME=VALUE", number);
-	return good;
+	words_add(&((struct run_options *)target)->env_files, value);
+	return true;
 }
 
 static bool set_shell(void *target, const char *value, struct why *why)
@@ -287,7 +244,7 @@ static bool set_keep_open(void *target, const char *value, struct why *why)
 		{"name", 0, "NAME", "a name, to be used instead of the id", set_name},                                                     \
 		{"label", 0, "K=V", "a label; may be repeated", set_label}, {"cwd", 0, "DIR", "where it runs (default: here)", set_cwd},   \
 		{"env", 0, "K=V", "a variable of its environment; may be repeated", set_env},                                              \
-		{"env-file", 0, "FILE", "variables, one K=V a line", set_env_file},                                                        \
+		{"env-file", 0, "FILE", "variables, one K=V a line; may be repeated; --env wins", set_env_file},                           \
 		{"clear-env", 0, NULL, "nothing of our environment", set_clear_env},                                                       \
 		{"argv0", 0, "NAME", "what it finds as its own name", set_argv0},                                                          \
 		{"shell", 0, "[=PATH]", "have a shell run the arguments, joined by spaces", set_shell},                                    \
@@ -298,7 +255,8 @@ static bool set_keep_open(void *target, const char *value, struct why *why)
 		{"no-tree", 0, NULL, "do not track what it starts", set_no_tree},                                                          \
 		{"drain-timeout", 0, "D", "how long others may hold its pipes once it has exited (default 5s)", set_drain_timeout_ms},     \
 		{"max-buffer", 0, "B", "kill it when a slot has written more", set_max_buffer},                                            \
-		{"uid", 0, "U", "run as this user", set_uid}, {"gid", 0, "G", "run as this group", set_gid},                               \
+		{"uid", 0, "U", "run as this user, with its groups", set_uid},                                                             \
+		{"gid", 0, "G", "run as this group instead of the user's own", set_gid},                                                   \
 		{"umask", 0, "M", "octal mask for files it creates", set_umask}, {"nice", 0, "N", "-20 to 19", set_nice},                  \
 		{"rlimit", 0, "NAME=SOFT[:HARD]", "a resource limit; may be repeated", set_rlimit},                                        \
 		{"no-new-privs", 0, NULL, "no gain of rights by exec", set_no_new_privs},                                                  \
@@ -326,6 +284,7 @@ void run_options_clear(struct run_options *options)
 {
 	words_clear(&options->labels);
 	words_clear(&options->env);
+	words_clear(&options->env_files);
 	for (size_t i = 0; i < options->stdio_count; i++)
 		free(options->stdio[i].path);
 	free(options->stdio);

@@ -33,7 +33,8 @@ struct run_options {
 	const char *name, *cwd, *argv0, *shell, *log_file;
 	bool use_shell;
 	struct words labels; /* "K=V" */
-	struct words env;    /* "K=V", files and options in the order they were given */
+	struct words env;    /* "K=V" */
+	struct words env_files;
 	bool clear_env;
 	struct stdio_value *stdio;
 	size_t stdio_count;

@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/mem.h"
+#include "environment.h"
 #include "tty.h"
 
 const struct stdio_value *spec_slot(const struct run_options *options, uint32_t slot)
@@ -30,13 +33,17 @@ bool spec_slot_is_ours(const struct run_options *options, uint32_t slot)
 	return slot <= 2;
 }
 
-/* A path as the daemon wants it: absolute. The caller frees it. */
-static char *absolute(const char *path)
+/* A path as the daemon wants it: absolute. The caller frees it. NULL: told, there is no directory that it could start in. */
+static char *absolute(const struct ctl *ctl, const char *option, const char *path)
 {
 	char here[PATH_MAX];
 
-	if (path[0] == '/' || !getcwd(here, sizeof(here)))
+	if (path[0] == '/')
 		return mem_strdup(path);
+	if (!getcwd(here, sizeof(here))) {
+		ctl_error(ctl, "%s %s: getcwd %s: the current directory is gone", option, path, err_name(errno));
+		return NULL;
+	}
 	return mem_printf("%s/%s", here, path);
 }
 
@@ -52,30 +59,64 @@ static void set_names(struct spawnd_spec *spec, const struct run_options *option
 	}
 }
 
-static void set_surroundings(struct spawnd_spec *spec, const struct run_options *options)
+static bool set_places(const struct ctl *ctl, struct spawnd_spec *spec, const struct run_options *options)
 {
+	_cleanup_free_ char *cwd = NULL, *log_file = NULL;
+
 	if (options->cwd) {
-		_cleanup_free_ char *path = absolute(options->cwd);
-
-		spawnd_spec_set_cwd(spec, path);
+		cwd = absolute(ctl, "--cwd", options->cwd);
+		if (!cwd)
+			return false;
+		spawnd_spec_set_cwd(spec, cwd);
 	}
-	if (options->clear_env)
-		spawnd_spec_clear_env(spec);
-	for (size_t i = 0; i < options->env.count; i++)
-		spawnd_spec_set_env(spec, options->env.word[i]);
-	if (options->argv0)
-		spawnd_spec_set_argv0(spec, options->argv0);
 	if (options->log_file) {
-		_cleanup_free_ char *path = absolute(options->log_file);
-
-		spawnd_spec_set_log_file(spec, path, options->log_max, options->log_keep);
+		log_file = absolute(ctl, "--log-file", options->log_file);
+		if (!log_file)
+			return false;
+		spawnd_spec_set_log_file(spec, log_file, options->log_max, options->log_keep);
 	}
+	return true;
 }
 
-static void set_rights(struct spawnd_spec *spec, const struct run_options *options)
+/* What is said on the command line itself wins over files, whatever the order. */
+static bool set_environment(const struct ctl *ctl, struct spawnd_spec *spec, const struct run_options *options)
 {
-	if (options->uid.set)
-		spawnd_spec_set_uid(spec, (uid_t)options->uid.value);
+	struct words variables = {0};
+	bool good = true;
+
+	if (options->clear_env)
+		spawnd_spec_clear_env(spec);
+	for (size_t i = 0; good && i < options->env_files.count; i++)
+		good = environment_read(ctl, options->env_files.word[i], &variables);
+	for (size_t i = 0; i < variables.count; i++)
+		spawnd_spec_set_env(spec, variables.word[i]);
+	words_clear(&variables);
+	for (size_t i = 0; i < options->env.count; i++)
+		spawnd_spec_set_env(spec, options->env.word[i]);
+	return good;
+}
+
+/* A user brings its own group along, as systemd's User= does: the daemon alone would leave ours, which may be root's. */
+static bool set_user(const struct ctl *ctl, struct spawnd_spec *spec, uid_t uid, bool with_group)
+{
+	const struct passwd *user;
+
+	spawnd_spec_set_uid(spec, uid);
+	if (!with_group || uid == geteuid())
+		return true;
+	user = getpwuid(uid);
+	if (!user) {
+		ctl_error(ctl, "--uid %u: the user database has no such user, and so no group; name one with --gid", (unsigned)uid);
+		return false;
+	}
+	spawnd_spec_set_gid(spec, user->pw_gid);
+	return true;
+}
+
+static bool set_rights(const struct ctl *ctl, struct spawnd_spec *spec, const struct run_options *options)
+{
+	if (options->uid.set && !set_user(ctl, spec, (uid_t)options->uid.value, !options->gid.set))
+		return false;
 	if (options->gid.set)
 		spawnd_spec_set_gid(spec, (gid_t)options->gid.value);
 	if (options->umask.set)
@@ -86,6 +127,7 @@ static void set_rights(struct spawnd_spec *spec, const struct run_options *optio
 		spawnd_spec_add_rlimit(spec, options->rlimits[i].name, options->rlimits[i].soft, options->rlimits[i].hard);
 	if (options->no_new_privs)
 		spawnd_spec_set_no_new_privs(spec, true);
+	return true;
 }
 
 static void set_life(struct spawnd_spec *spec, const struct run_options *options)
@@ -220,10 +262,11 @@ struct spawnd_spec *spec_build(const struct ctl *ctl, const struct run_options *
 		spec = spawnd_spec_create_shell(line, options->shell);
 	}
 	set_names(spec, options);
-	set_surroundings(spec, options);
-	set_rights(spec, options);
+	if (options->argv0)
+		spawnd_spec_set_argv0(spec, options->argv0);
 	set_life(spec, options);
-	if (!set_stdio(ctl, spec, options)) {
+	if (!set_places(ctl, spec, options) || !set_environment(ctl, spec, options) || !set_rights(ctl, spec, options) ||
+		!set_stdio(ctl, spec, options)) {
 		spawnd_spec_free(spec);
 		return NULL;
 	}

@@ -98,7 +98,8 @@ enum {
  */
 
 /*
- * Connects and opens a session; children get the directory, environment, umask and limits that this process has now.
+ * Connects and opens a session; children get the directory, environment, umask and limits that this process has now. One whose
+ * directory is gone can start only what has a cwd of its own: the calls fail at once with getcwd's ENOENT and the field spec.cwd.
  * path NULL: SPAWND_SOCKET, else the system's or the user's own socket (docs/PROTOCOL.md). Starts a daemon when none runs:
  * the program SPAWND_DAEMON names, else `spawnd` beside this program, else in PATH; many clients at once start one. Blocks.
  * SPAWND_UNAVAILABLE: no daemon to reach; SPAWND_FAILED_PRECONDITION: it speaks another major version;
@@ -286,8 +287,8 @@ enum spawnd_reader { SPAWND_READER_DEFAULT = 0, SPAWND_BLOCK = 1, SPAWND_DROP = 
 
 /*
  * Starts a process; the stream is the process (node: child_process.spawn). Does not block: a failure comes to `ended`, unless
- * the connection is lost already. window: bytes of output under way at most, of each slot; 0: 1 MiB. A slot whose bytes are not
- * taken does not stop the others. The caller frees the stream.
+ * the connection is lost already or there is no directory to start it in. window: bytes of output under way at most, of each slot; 0: 1
+ * MiB. A slot whose bytes are not taken does not stop the others. The caller frees the stream.
  */
 SPAWND_API struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader,
 	uint64_t window, const struct spawnd_handlers *handlers, void *context, struct spawnd_error *error);
@@ -468,7 +469,7 @@ SPAWND_API int spawnd_get_stats(struct spawnd *client, struct spawnd_stats *stat
 
 /*
  * Every ..._async function takes what its blocking twin takes, sends the request and returns; the answer comes to a callback,
- * once, with error NULL or the reason. NULL with *error: the connection is lost, and no callback comes. Many may be under way
+ * once, with error NULL or the reason. NULL with *error: it could not be sent, and no callback comes. Many may be under way
  * at once; they are answered in any order. A call frees itself with its callback.
  */
 typedef void (*spawnd_done_fn)(void *context, const struct spawnd_error *error);

@@ -218,6 +218,13 @@ int client_may_block(const struct spawnd *client, struct spawnd_error *error)
 	return 0;
 }
 
+int client_check_spec(const struct spawnd *client, const struct spawnd_spec *spec, struct spawnd_error *error)
+{
+	if (!client->cwd_errno || spec->message.cwd.len)
+		return 0;
+	return error_field(error, "spec.cwd", client->cwd_errno, "getcwd", "the current directory is gone");
+}
+
 int spawnd_dispatch(struct spawnd *client, struct spawnd_error *error)
 {
 	if (client_may_block(client, error) < 0)

@@ -35,6 +35,18 @@ int error_errno(struct spawnd_error *error, enum spawnd_status status, int errnu
 	return -1;
 }
 
+int error_field(struct spawnd_error *error, const char *field, int errnum, const char *syscall, const char *what)
+{
+	error_set(error, (enum spawnd_status)err_status_of(errnum), "%s: %s %s: %s", field, syscall, err_name(errnum), what);
+	if (!error)
+		return -1;
+	error->errnum = errnum;
+	snprintf(error->code, sizeof(error->code), "%s", err_name(errnum));
+	snprintf(error->syscall, sizeof(error->syscall), "%s", syscall);
+	snprintf(error->field, sizeof(error->field), "%s", field);
+	return -1;
+}
+
 int error_copy(struct spawnd_error *error, const struct spawnd_error *from)
 {
 	if (error)

@@ -1,4 +1,5 @@
 /* Opening the session: what this process has, its children shall have. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,11 +74,20 @@ static void fill_env(struct context *context)
 	context->message.env = context->env;
 }
 
+/* The directory that children inherit. 0, or the errno of a process that has none: removed, or outside of its root. */
+static int fill_cwd(struct context *context)
+{
+	if (!getcwd(context->cwd, sizeof(context->cwd)))
+		return errno;
+	if (context->cwd[0] != '/')
+		return ENOENT;
+	context->message.cwd = (ProtobufCBinaryData){.len = strlen(context->cwd), .data = (uint8_t *)context->cwd};
+	return 0;
+}
+
 static void fill_context(struct context *context)
 {
 	spawnd__v1__client_context__init(&context->message);
-	if (getcwd(context->cwd, sizeof(context->cwd)) && context->cwd[0] == '/')
-		context->message.cwd = (ProtobufCBinaryData){.len = strlen(context->cwd), .data = (uint8_t *)context->cwd};
 	if (read_umask(&context->message.umask))
 		context->message._umask_case = SPAWND__V1__CLIENT_CONTEXT___UMASK_UMASK;
 	fill_env(context);
@@ -99,6 +109,7 @@ int hello_prepare(struct spawnd *client, struct spawnd_error *error)
 		request.session_key = (ProtobufCBinaryData){.len = sizeof(key), .data = key};
 	if (!(client->flags & SPAWND_NO_CONTEXT)) {
 		fill_context(&context);
+		client->cwd_errno = fill_cwd(&context);
 		request.context = &context.message;
 	}
 	client->hello = mem_alloc(spawnd__v1__hello_request__get_packed_size(&request));

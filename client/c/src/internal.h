@@ -64,6 +64,7 @@ struct spawnd {
 
 	uint8_t *hello; /* the request of Hello, for every connection; NULL: nothing outlives the first */
 	size_t hello_size;
+	int cwd_errno;      /* why there is no directory that children could inherit; 0: there is, or none is wanted */
 	bool greeted;       /* Hello was answered, once at least */
 	int64_t give_up_ns; /* CLOCK_BOOTTIME; 0: the connection is as it should be */
 	unsigned attempts;  /* since it was */
@@ -86,6 +87,9 @@ struct spawnd_info {
 
 /* For the beginning of functions that block: -1 with *error inside a callback. */
 int client_may_block(const struct spawnd *client, struct spawnd_error *error);
+
+/* For calls that start something: -1 with *error when the spec leaves to this process what it has not. */
+int client_check_spec(const struct spawnd *client, const struct spawnd_spec *spec, struct spawnd_error *error);
 
 /* Whether a lost connection is made anew. */
 bool client_returns(const struct spawnd *client);
@@ -280,9 +284,11 @@ int unary_call(struct spawnd *client, const char *service, const char *method, c
 
 struct Ttrpc__Status;
 
-/* Both return -1. */
+/* All return -1. */
 int error_set(struct spawnd_error *error, enum spawnd_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int error_errno(struct spawnd_error *error, enum spawnd_status status, int errnum, const char *syscall, const char *path);
+/* "FIELD: SYSCALL CODE: WHAT" */
+int error_field(struct spawnd_error *error, const char *field, int errnum, const char *syscall, const char *what);
 int error_of_err(struct spawnd_error *error, const struct err *err);
 int error_copy(struct spawnd_error *error, const struct spawnd_error *from);
 /* What a status of the daemon says; false: it is OK. */

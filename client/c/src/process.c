@@ -779,6 +779,8 @@ struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_s
 	struct spawnd_process *process;
 	char key[CLIENT_KEY_SIZE];
 
+	if (client_check_spec(client, spec, error) < 0)
+		return NULL;
 	client_key(client, key);
 	start.idempotency_key = key;
 	fill_reader(&reader_message, reader, window);

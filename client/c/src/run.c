@@ -275,9 +275,12 @@ struct spawnd_call *spawnd_run_async(struct spawnd *client, const struct spawnd_
 		.on_resume = on_resume};
 	Spawnd__V1__RunRequest request = SPAWND__V1__RUN_REQUEST__INIT;
 	Spawnd__V1__RunStart start = SPAWND__V1__RUN_START__INIT;
-	struct run *run = mem_alloc(sizeof(*run));
+	struct run *run;
 	char key[CLIENT_KEY_SIZE];
 
+	if (client_check_spec(client, spec, error) < 0)
+		return NULL;
+	run = mem_alloc(sizeof(*run));
 	run->call = (struct spawnd_call){.abandon = abandon, .fn.result = done, .context = context};
 	run->input = input;
 	run->input_size = input ? input_size : 0;

@@ -38,9 +38,10 @@ struct spawnd_call *spawnd_start_async(struct spawnd *client, const struct spawn
 	void *context, struct spawnd_error *error)
 {
 	Spawnd__V1__StartRequest request = SPAWND__V1__START_REQUEST__INIT;
-
 	char own[CLIENT_KEY_SIZE];
 
+	if (client_check_spec(client, spec, error) < 0)
+		return NULL;
 	client_key(client, own);
 	request.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
 	request.idempotency_key = key ? (char *)key : own;

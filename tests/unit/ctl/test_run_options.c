@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "client.h"
 #include "spec.h"
 
@@ -135,7 +136,7 @@ void test_directories_become_absolute(void)
 	run_options_clear(&options);
 }
 
-void test_environment_in_order(void)
+void test_options_win_over_files(void)
 {
 	struct run_options options;
 	struct spawnd_spec *spec;
@@ -145,7 +146,7 @@ void test_environment_in_order(void)
 	CU_ASSERT_FATAL(fd >= 0);
 	CU_ASSERT_EQUAL(dprintf(fd, "# comment\n\nA=file\nHOME\n"), 23);
 	setenv("HOME", "/here", 1);
-	snprintf(line, sizeof(line), "--clear-env --env-file %s --env A=last", path);
+	snprintf(line, sizeof(line), "--clear-env --env A=last --env-file %s", path);
 	spec = build(&options, line);
 	CU_ASSERT_EQUAL(spec->message.env->origin, SPAWND__V1__ENVIRONMENT__ORIGIN__ORIGIN_EMPTY);
 	CU_ASSERT_EQUAL_FATAL(spec->message.env->n_set, 3);
@@ -153,6 +154,32 @@ void test_environment_in_order(void)
 	CU_ASSERT_NSTRING_EQUAL(spec->message.env->set[2].data, "A=last", 6);
 	spawnd_spec_free(spec);
 	run_options_clear(&options);
+	unlink(path);
+	close(fd);
+}
+
+/* Bytes that the kernel may have put there in any way must not be taken for variables. */
+void test_a_file_is_taken_whole_or_not_at_all(void)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+		bool good;
+	} files[] = {{"A=1", 3, true}, {"A=1\n=\n", 6, false}, {"A=\0x\n", 6, false}, {"A=1\n\0", 5, false}, {"", 0, true}};
+	char path[] = "/tmp/spawnd-env-XXXXXX", line[128];
+	int fd = mkstemp(path);
+
+	for (size_t i = 0; i < array_size(files); i++) {
+		struct run_options options;
+		struct spawnd_spec *spec;
+
+		CU_ASSERT_FATAL(ftruncate(fd, 0) == 0 && pwrite(fd, files[i].bytes, files[i].size, 0) == (ssize_t)files[i].size);
+		snprintf(line, sizeof(line), "--env-file %s", path);
+		spec = build(&options, line);
+		CU_ASSERT_EQUAL(spec != NULL, files[i].good);
+		spawnd_spec_free(spec);
+		run_options_clear(&options);
+	}
 	unlink(path);
 	close(fd);
 }
