@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "out.h"
 
 int client_open(struct ctl *ctl)
 {
@@ -21,6 +22,12 @@ void client_close(struct ctl *ctl)
 {
 	spawnd_close(ctl->client);
 	ctl->client = NULL;
+}
+
+bool client_wait(struct ctl *ctl, struct spawnd_error *error)
+{
+	return out_wait(spawnd_fd(ctl->client), spawnd_events(ctl->client)) && spawnd_wait_event(ctl->client, 0, error) >= 0 &&
+	       !out_error();
 }
 
 struct spawnd_ref client_ref(const char *text)

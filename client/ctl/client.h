@@ -10,6 +10,9 @@
 int client_open(struct ctl *ctl);
 void client_close(struct ctl *ctl);
 
+/* Waits for the daemon, and dispatches. false: the connection is lost (*error), or our output failed (out_error). */
+bool client_wait(struct ctl *ctl, struct spawnd_error *error);
+
 /* The process that an argument names: digits are an id, all else a name. Borrows text. */
 struct spawnd_ref client_ref(const char *text);
 

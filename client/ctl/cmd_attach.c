@@ -98,6 +98,7 @@ static int attach_run(struct ctl *ctl, int argc, char **argv)
 	struct attach_options options = {0};
 	int first, status;
 
+	ctl->failure = EXIT_OWN_FAILURE;
 	if (!ctl_parse(ctl, &options, argc, argv, true, 1, 1, &first))
 		return first;
 	status = client_open(ctl);

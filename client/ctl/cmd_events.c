@@ -3,6 +3,7 @@
 
 #include "client.h"
 #include "json.h"
+#include "out.h"
 #include "spawnd/v1/events.pb-c.h"
 
 #define WINDOW 64u
@@ -11,7 +12,7 @@ struct events {
 	struct stream *stream;
 	uint64_t next; /* number of the event to come; 0: not known */
 	uint32_t taken;
-	bool ended, failed, broken;
+	bool ended, failed;
 	struct spawnd_error error;
 };
 
@@ -76,7 +77,7 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 
 	if (event) {
 		events->next = event->seq + 1;
-		events->broken = !json_print(flatten(event)) || events->broken;
+		json_print(flatten(event));
 		spawnd__v1__event__free_unpacked(event, NULL);
 	}
 	if (++events->taken >= WINDOW / 4)
@@ -120,10 +121,8 @@ static int follow(struct ctl *ctl, const struct events_options *options)
 	events.stream =
 		stream_open(ctl->client, "spawnd.v1.Events", "Subscribe", &request.base, NULL, 0, &observer, &events, &events.error);
 	events.ended = events.failed = !events.stream;
-	while (!events.ended && !events.broken)
-		spawnd_wait_event(ctl->client, -1, NULL);
-	if (events.broken)
-		return EXIT_SIGNAL + 13;
+	while (!events.ended && (client_wait(ctl, NULL) || !out_error()))
+		;
 	if (events.failed)
 		client_error(ctl, NULL, &events.error);
 	return events.failed ? EXIT_FAILED : EXIT_DONE;

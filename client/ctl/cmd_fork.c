@@ -45,6 +45,7 @@ static int fork_run(struct ctl *ctl, int argc, char **argv)
 	size_t count = 0;
 	int first, status;
 
+	ctl->failure = EXIT_OWN_FAILURE;
 	if (!ctl_parse(ctl, &options, argc, argv, false, 1, -1, &first)) {
 		run_options_clear(&options);
 		return first;

@@ -211,6 +211,7 @@ static int wait_run(struct ctl *ctl, int argc, char **argv)
 	struct spawnd_error error;
 	int first, status;
 
+	ctl->failure = EXIT_OWN_FAILURE;
 	if (!ctl_parse(ctl, NULL, argc, argv, true, 1, -1, &first))
 		return first;
 	status = client_open(ctl);

@@ -1,5 +1,4 @@
 /* logs: what is kept of a process's output, and what comes. Our own blocked descriptors are the back-pressure. */
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -7,6 +6,7 @@
 #include "base/mem.h"
 #include "client.h"
 #include "json.h"
+#include "out.h"
 
 struct logs_options {
 	bool follow;
@@ -49,25 +49,9 @@ static const struct option_row logs_rows[] = {
 
 struct logs {
 	struct ctl *ctl;
-	bool ended, failed, broken;
+	bool ended, failed;
 	struct spawnd_error error;
 };
-
-/* All of it, however long our reader takes. false: nobody reads. */
-static bool write_all(int fd, const char *bytes, size_t size)
-{
-	while (size > 0) {
-		ssize_t written = write(fd, bytes, size);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return false;
-		bytes += written;
-		size -= (size_t)written;
-	}
-	return true;
-}
 
 static void on_output(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, const void *data, size_t size)
 {
@@ -75,7 +59,7 @@ static void on_output(void *context, struct spawnd_process *process, unsigned sl
 	struct json_object *object;
 
 	if (!logs->ctl->json) {
-		logs->broken = logs->broken || !write_all(slot == 2 ? STDERR_FILENO : STDOUT_FILENO, data, size);
+		out_write(slot == 2 ? STDERR_FILENO : STDOUT_FILENO, data, size);
 		return;
 	}
 	object = json_object_new_object();
@@ -83,7 +67,7 @@ static void on_output(void *context, struct spawnd_process *process, unsigned sl
 	json_object_object_add(object, "offset", json_object_new_uint64(offset));
 	json_object_object_add(object, "bytes", json_object_new_uint64(size));
 	json_object_object_add(object, "data", json_of_bytes(data, size));
-	logs->broken = !json_print(object) || logs->broken;
+	json_print(object);
 }
 
 static void on_gap(void *context, struct spawnd_process *process, unsigned slot, uint64_t offset, uint64_t size)
@@ -127,12 +111,10 @@ static int show(struct ctl *ctl, const char *id, const struct logs_options *opti
 	}
 	process = spawnd_logs(ctl->client, client_ref(id), &request, &handlers, &logs, &logs.error);
 	logs.failed = !process;
-	while (process && !logs.ended && !logs.broken)
-		if (spawnd_wait_event(ctl->client, -1, &logs.error) < 0 && !logs.ended)
+	while (process && !logs.ended && !out_error())
+		if (!client_wait(ctl, &logs.error) && !logs.ended && !out_error())
 			logs.ended = logs.failed = true;
 	spawnd_process_free(process);
-	if (logs.broken)
-		return EXIT_SIGNAL + 13;
 	if (!logs.failed)
 		return EXIT_DONE;
 	client_error(ctl, id, &logs.error);

@@ -150,6 +150,7 @@ static int run(struct ctl *ctl, int argc, char **argv)
 	struct run_options options = {0};
 	int first, status;
 
+	ctl->failure = EXIT_OWN_FAILURE;
 	if (ctl_parse(ctl, &options, argc, argv, false, 1, -1, &first))
 		status = run_spec(ctl, &options, (const char *const *)argv + first, NULL);
 	else
@@ -163,6 +164,7 @@ static int exec_line(struct ctl *ctl, int argc, char **argv)
 	struct run_options options = {0};
 	int first, status;
 
+	ctl->failure = EXIT_OWN_FAILURE;
 	if (ctl_parse(ctl, &options, argc, argv, false, 1, 1, &first))
 		status = run_spec(ctl, &options, NULL, argv[first]);
 	else

@@ -29,6 +29,7 @@ struct ctl {
 	bool json;
 	bool autostart;
 	bool once;             /* a lost connection is not made anew */
+	int failure;           /* what failures of our own end with: commands whose status is a child's have another */
 	struct spawnd *client; /* from ctl_connect on */
 };
 

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "client.h"
 #include "ctl.h"
+#include "out.h"
 
 #define KEPT_MEMORY (8 << 20)
 
@@ -90,26 +91,17 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-/* stdout may hold what a full disk refused. */
-static int flush_output(int status)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	if (status == EXIT_DONE)
-		status = EXIT_FAILED;
-	fprintf(stderr, "spawnctl: stdout: cannot be written\n");
-	return status;
-}
-
-/* 0, 1 and 2 are open from here on: no descriptor of our own shall pass for one of them. */
+/*
+ * 0, 1 and 2 are open from here on: no descriptor of our own shall pass for one of them. What was closed still cannot be read
+ * (0) or written (1); only messages have nowhere else to go.
+ */
 static void open_standard(void)
 {
-	int fd;
+	static const int modes[] = {[STDIN_FILENO] = O_WRONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_RDWR};
 
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	close(fd);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", modes[fd]);
 }
 
 static int run_command(struct ctl *ctl, int argc, char **argv)
@@ -123,17 +115,18 @@ static int run_command(struct ctl *ctl, int argc, char **argv)
 	}
 	status = ctl->command->run(ctl, argc, argv);
 	client_close(ctl);
-	return flush_output(status);
+	return out_finish(ctl, status);
 }
 
 int main(int argc, char **argv)
 {
 	const struct option_row *const tables[] = {global_rows, NULL};
-	struct ctl ctl = {.autostart = true};
+	struct ctl ctl = {.autostart = true, .failure = EXIT_FAILED};
 	struct globals globals = {.ctl = &ctl};
 	int first;
 
 	open_standard();
+	out_open();
 	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY); /* frames come and go: their memory need not go to the kernel and back each time */
 	mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
 	setlocale(LC_CTYPE, "");
@@ -141,13 +134,13 @@ int main(int argc, char **argv)
 	first = options_parse(NULL, tables, &globals, argc, argv, false);
 	if (first == OPTIONS_HELP) {
 		print_help();
-		return flush_output(EXIT_DONE);
+		return out_finish(&ctl, EXIT_DONE);
 	}
 	if (first < 0)
 		return EXIT_USAGE;
 	if (globals.version) {
 		printf("spawnctl %s\n", SPAWND_VERSION);
-		return flush_output(EXIT_DONE);
+		return out_finish(&ctl, EXIT_DONE);
 	}
 	if (first >= argc) {
 		fprintf(stderr, "spawnctl: no command\nTry 'spawnctl --help'.\n");

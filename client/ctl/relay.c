@@ -29,11 +29,19 @@ void relay_init(struct relay *relay, struct ctl *ctl)
 
 /* ---- output ---- */
 
-/* Where a slot goes: to our descriptor of the same number if it was open when we started, a terminal's only slot to stdout. */
+/* Where a slot goes: our descriptor of the same number, for a terminal's only slot stdout. */
+static int descriptor_of(const struct relay *relay, unsigned slot)
+{
+	if (relay->letters)
+		return letters_descriptor(relay, slot);
+	return slot == 0 ? STDOUT_FILENO : (int)slot;
+}
+
+/* The outlet of a slot; nothing comes out where that descriptor was not open when we started. */
 struct outlet *relay_outlet(struct relay *relay, unsigned slot)
 {
 	struct outlet *outlet;
-	int fd = relay->letters ? letters_descriptor(relay, slot) : slot == 0 ? STDOUT_FILENO : (int)slot, flags;
+	int fd = descriptor_of(relay, slot), flags;
 
 	for (size_t i = 0; i < relay->outlet_count; i++)
 		if (relay->outlets[i].slot == slot)
@@ -78,8 +86,12 @@ void outlet_hold(struct outlet *outlet, const void *data, size_t size)
 /* Our descriptor failed: what still comes for it is thrown away. */
 static void outlet_break(struct relay *relay, struct outlet *outlet, int errnum)
 {
-	if (errnum != EPIPE)
-		ctl_error(relay->ctl, "descriptor %u: %s", outlet->slot, strerror(errnum));
+	int fd = descriptor_of(relay, outlet->slot);
+
+	if (errnum != EPIPE && fd <= STDERR_FILENO)
+		ctl_error(relay->ctl, "%s: %s", fd == STDOUT_FILENO ? "stdout" : "stderr", strerror(errnum));
+	else if (errnum != EPIPE)
+		ctl_error(relay->ctl, "descriptor %d: %s", fd, strerror(errnum));
 	outlet->discard = true;
 	outlet->held_start = outlet->held_end = 0;
 	relay->broken = true;
