@@ -165,10 +165,22 @@ static uint64_t read_rss(pid_t pid)
 /* The sentences of degraded, those that change last. */
 static size_t list_degraded(struct engine *engine, const char **items)
 {
-	size_t count = 0;
+	static char log_files[512];
+	size_t count = 0, failing;
+	const struct child *first;
+	const char *path;
+	uint64_t lost;
+	int error;
 
 	for (; count < engine->degraded.count; count++)
 		items[count] = engine->degraded.items[count];
+	failing = children_log_failing(engine->children, &first);
+	if (!failing)
+		return count;
+	path = child_log_file(first, &error, &lost);
+	snprintf(log_files, sizeof(log_files), "log files of %zu processes cannot be written, one of them %.256s: %s", failing, path,
+		err_name(error));
+	items[count++] = log_files;
 	return count;
 }
 

@@ -58,6 +58,13 @@ static bool is_handed_over(const struct child *child)
 
 /* ---- the end ---- */
 
+/* Counts it as one whose log file cannot be written, or no more. */
+static void set_log_error(struct child *child, int error)
+{
+	child->children->log_failing += (error != 0) - (size_t)(child->log_error != 0);
+	child->log_error = error;
+}
+
 static void close_child(struct child *child)
 {
 	struct children *children = child->children;
@@ -67,6 +74,9 @@ static void close_child(struct child *child)
 	if (child->timer)
 		loop_timer_cancel(child->timer);
 	child->drain_timed_out = child->drain_timed_out || child->has_channel;
+	if (child->logfile)
+		logfile_end(child->logfile);
+	set_log_error(child, 0);
 	for (size_t i = 0; child->gave_up && output_total(child->output, i, &total); i++)
 		child->drain_timed_out = child->drain_timed_out || !total.complete;
 	log_(LOG_DEBUG, "process %llu: closed%s", (unsigned long long)child->id, child->drain_timed_out ? ", a pipe was still held" : "");
@@ -130,11 +140,20 @@ static void on_gap(void *context, uint32_t slot, uint64_t offset, uint64_t bytes
 	CHILD_TELL(child, on_gap, slot, offset, bytes);
 }
 
+static void on_log_file(void *context, int error)
+{
+	struct child *child = context;
+
+	set_log_error(child, error);
+	CHILD_TELL(child, on_log_file, error);
+}
+
 const struct output_observer child_output_observer = {
 	.on_end = on_slot_end,
 	.on_all_ended = on_all_ended,
 	.on_capture_kill = on_capture_kill,
 	.on_gap = on_gap,
+	.on_log_file = on_log_file,
 };
 
 static bool is_drained(const struct child *child)

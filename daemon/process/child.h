@@ -56,6 +56,8 @@ struct child_observer {
 	void (*on_gap)(void *context, struct child *child, uint32_t slot, uint64_t offset,
 		uint64_t bytes);                                   /* bytes left the log that a reader had not read */
 	void (*on_drain_over)(void *context, struct child *child); /* drain_timeout has passed: what is still open is given up */
+	/* Its log file cannot be written any more (a positive errno: bytes go missing in it), or is written again (0). */
+	void (*on_log_file)(void *context, struct child *child, int error);
 	void (*on_stopping)(void *context, struct child *child, const char *why);
 	void (*on_removed)(void *context, struct child *child); /* the memory goes after this */
 };
@@ -75,6 +77,9 @@ size_t children_running(const struct children *children);
 size_t children_kept(const struct children *children);
 uint64_t children_output_bytes(const struct children *children);   /* ever read from children */
 uint64_t children_buffered_bytes(const struct children *children); /* rings and stdin queues now */
+uint64_t children_log_lost(const struct children *children);       /* bytes that log files could not take */
+/* Children whose log file cannot be written now; *first_out is one of them. */
+size_t children_log_failing(const struct children *children, const struct child **first_out);
 const char *children_tree_method(const struct children *children); /* "cgroup", "freezer", "sweep" */
 /* Stops every child whose on_shutdown is STOP (or none with keep); done is called when none of them is left. */
 void children_shutdown(struct children *children, bool keep, void (*done)(void *context), void *context);
@@ -189,6 +194,8 @@ struct slot_total {
 	bool complete;
 };
 size_t child_totals(const struct child *child, struct slot_total *totals, size_t size);
+/* Its log file: NULL when it has none; what hinders writing it now (a positive errno, or 0), and bytes that are missing in it. */
+const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out);
 /* Bytes capture cut from a slot: false when none. */
 bool child_cut(const struct child *child, uint32_t slot, uint64_t *offset_out, uint64_t *bytes_out);
 /* Our ends of the pipes (blocking ones), for HANDOVER: given away once, right after on_spawned. Returns their number. */

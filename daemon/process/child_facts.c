@@ -87,6 +87,13 @@ size_t child_totals(const struct child *child, struct slot_total *totals, size_t
 	return count;
 }
 
+const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out)
+{
+	*error_out = child->log_error;
+	*lost_out = child->logfile ? logfile_lost(child->logfile) : 0;
+	return child->logfile ? logfile_path(child->logfile) : NULL;
+}
+
 bool child_cut(const struct child *child, uint32_t slot, uint64_t *offset_out, uint64_t *bytes_out)
 {
 	struct output_total total;

@@ -87,6 +87,7 @@ struct child {
 	enum child_state state;
 	enum child_reason reason; /* 0: it ends by itself */
 	Spawnd__V1__OnDisconnect on_disconnect;
+	int log_error; /* of its log file: a positive errno */
 	bool recovered, exit_waits, output_done, has_channel /* it is open */, gave_up, closed, drain_timed_out, removed, killed_by_us,
 		kept, shutdown_waits;
 };
@@ -115,6 +116,7 @@ struct children {
 	struct loop_defer *defer;
 	struct loop_timer *retention;
 	size_t running, kept;
+	size_t log_failing;   /* children whose log file cannot be written */
 	uint64_t stdin_bytes; /* queued */
 	void (*shut_down)(void *context);
 	void *shut_down_context;

@@ -299,6 +299,21 @@ uint64_t children_buffered_bytes(const struct children *children)
 	return children->stats.buffered + children->stdin_bytes;
 }
 
+uint64_t children_log_lost(const struct children *children)
+{
+	return children->stats.log_lost;
+}
+
+size_t children_log_failing(const struct children *children, const struct child **first_out)
+{
+	const struct child *child = children->log_failing ? TAILQ_FIRST(&children->all) : NULL;
+
+	while (child && !child->log_error)
+		child = TAILQ_NEXT(child, entry);
+	*first_out = child;
+	return children->log_failing;
+}
+
 const char *children_tree_method(const struct children *children)
 {
 	return trees_method(children->trees);

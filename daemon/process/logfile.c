@@ -16,7 +16,8 @@
 #include "base/sys.h"
 
 #define SEGMENTS_MAX 8192u
-#define JOIN_NS 10000000 /* pieces that follow each other so soon are one */
+#define JOIN_NS 10000000   /* pieces that follow each other so soon are one */
+#define LOOK_NS 1000000000 /* between looks at what is at PATH, and between attempts at a rotation */
 
 /* A piece of one slot that lies in one file. */
 struct segment {
@@ -45,19 +46,20 @@ struct logfile {
 	uint32_t keep;
 	uid_t uid;
 	gid_t gid;
-	int fd; /* of the newest file */
+	int fd; /* of the newest file; -1: it has ended */
 	uint64_t size;
-	uint64_t rotate_at;
+	int64_t looked_ns, rotated_ns; /* when it was tried last */
 	uint64_t generation;
 	struct identity *identities; /* of generation g: [g % (keep + 1)] */
-	int read_fd;                 /* an older file, as last read */
+	int read_fd;                 /* a file that is not fd, as last read */
 	uint64_t read_generation;
 	struct segment *segments;
 	uint32_t segment_count, segment_capacity;
 	struct slot_extent *extents;
 	size_t extent_count;
 	uint64_t lost;
-	bool failing;
+	int error; /* positive errno of the last attempt to write; 0: it went well */
+	bool full; /* it could not be rotated: nothing is written before that is done */
 };
 
 /* ---- in whose name ---- */
@@ -117,13 +119,13 @@ static int open_newest(const struct logfile *logfile, int extra, int *fd_out, st
 	return 0;
 }
 
-/* The file becomes the newest generation. Takes fd. */
+/* The file becomes the newest generation, though it be the one that is open already. Takes fd. */
 static void adopt(struct logfile *logfile, int fd, const struct stat *facts)
 {
-	fd_close(&logfile->fd);
+	if (fd != logfile->fd)
+		fd_close(&logfile->fd);
 	logfile->fd = fd;
 	logfile->size = (uint64_t)facts->st_size;
-	logfile->rotate_at = logfile->max_bytes ? logfile->max_bytes : UINT64_MAX;
 	logfile->identities[logfile->generation % (logfile->keep + 1)] = (struct identity){.device = facts->st_dev, .inode = facts->st_ino};
 }
 
@@ -168,6 +170,8 @@ struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err)
 		return NULL;
 	}
 	adopt(logfile, fd, &facts);
+	logfile->rotated_ns = INT64_MIN / 2;
+	logfile->looked_ns = INT64_MIN / 2;
 	return logfile;
 }
 
@@ -206,6 +210,8 @@ static void forget_segments(struct logfile *logfile, uint32_t count)
 		if (extent->from < segment->offset + segment->length)
 			extent->from = segment->offset + segment->length;
 	}
+	if (count == 0)
+		return;
 	logfile->segment_count -= count;
 	memmove(logfile->segments, logfile->segments + count, logfile->segment_count * sizeof(*logfile->segments));
 }
@@ -289,78 +295,155 @@ static bool is_named(const struct logfile *logfile)
 	return stat(logfile->path, &facts) == 0 && is_generation(logfile, logfile->generation, &facts);
 }
 
-/* Goes on in a new file. What cannot be rotated grows on, and is tried again after as many bytes more. */
-static void rotate(struct logfile *logfile)
+/* What is written next is of another file, or of the same with other content: the pieces of files that cannot be found again go. */
+static void begin_generation(struct logfile *logfile)
 {
-	struct stat facts;
 	uint32_t stale = 0;
-	int fd = -1, done = 0;
 
-	if (logfile->keep && is_named(logfile))
-		done = shift_names(logfile);
-	if (done == 0)
-		done = open_newest(logfile, logfile->keep ? 0 : O_TRUNC, &fd, &facts);
-	if (done < 0) {
-		log_(LOG_WARNING, "log file %s: cannot be rotated: %s", logfile->path, err_name(-done));
-		logfile->rotate_at = logfile->size + logfile->max_bytes;
-		return;
-	}
 	logfile->generation++;
-	adopt(logfile, fd, &facts);
 	while (stale < logfile->segment_count && logfile->segments[stale].generation + logfile->keep < logfile->generation)
 		stale++;
 	forget_segments(logfile, stale);
 }
 
+/* Notes why nothing can be written; logged when it is new. */
+static void fail(struct logfile *logfile, const char *what, int error)
+{
+	if (!logfile->error)
+		log_(LOG_ERROR, "log file %s: cannot be %s: %s", logfile->path, what, err_name(error));
+	logfile->error = error;
+}
+
+/* Goes on in a new file, or from the start of this one when none is kept. What could not be done just now is not tried again. */
+static bool rotate(struct logfile *logfile, int64_t time_ns)
+{
+	struct stat facts;
+	int fd = -1, done = 0;
+
+	if (logfile->full && time_ns - logfile->rotated_ns < LOOK_NS)
+		return false;
+	logfile->rotated_ns = time_ns;
+	if (logfile->keep && is_named(logfile))
+		done = shift_names(logfile);
+	if (done == 0)
+		done = open_newest(logfile, logfile->keep ? 0 : O_TRUNC, &fd, &facts);
+	logfile->full = done < 0;
+	if (logfile->full) {
+		fail(logfile, "rotated", -done);
+		return false;
+	}
+	begin_generation(logfile);
+	adopt(logfile, fd, &facts);
+	return true;
+}
+
+/* Follows what others do to the file: a new one is begun where it was renamed or deleted, a truncated one is another. */
+static void look(struct logfile *logfile, int64_t time_ns)
+{
+	struct stat facts;
+	int fd = -1;
+
+	if (fstat(logfile->fd, &facts) < 0)
+		return;
+	if ((uint64_t)facts.st_size < logfile->size)
+		begin_generation(logfile);
+	adopt(logfile, logfile->fd, &facts);
+	if (time_ns - logfile->looked_ns < LOOK_NS)
+		return;
+	logfile->looked_ns = time_ns;
+	if (is_named(logfile) || open_newest(logfile, 0, &fd, &facts) < 0)
+		return;
+	log_(LOG_INFO, "log file %s: was moved away, a new one is begun", logfile->path);
+	begin_generation(logfile);
+	adopt(logfile, fd, &facts);
+	logfile->full = false;
+}
+
 /* ---- writing ---- */
 
-/* Writes all of a piece, or as much as there is room for: returns how much. */
-static size_t write_piece(struct logfile *logfile, const struct iovec *piece)
+/* How many of `wanted` bytes go into the newest file: all, if they fit into a file at all. 0: there is no room to be had. */
+static size_t make_room(struct logfile *logfile, size_t wanted, int64_t time_ns)
+{
+	uint64_t left;
+
+	if (!logfile->max_bytes)
+		return wanted;
+	left = logfile->max_bytes > logfile->size ? logfile->max_bytes - logfile->size : 0;
+	if (logfile->full || (wanted > left && logfile->size && (left == 0 || wanted <= logfile->max_bytes))) {
+		if (!rotate(logfile, time_ns))
+			return 0;
+		left = logfile->max_bytes > logfile->size ? logfile->max_bytes - logfile->size : 0;
+	}
+	return wanted < left ? wanted : (size_t)left;
+}
+
+/* Writes all of a piece, or as much as there is space for: returns how much. */
+static size_t write_piece(struct logfile *logfile, const uint8_t *bytes, size_t size)
 {
 	size_t written = 0;
 	ssize_t done = 1;
 
-	while (written < piece->iov_len && done > 0) {
-		done = sys_write(logfile->fd, (const uint8_t *)piece->iov_base + written, piece->iov_len - written);
+	while (written < size && done > 0) {
+		done = sys_write(logfile->fd, bytes + written, size - written);
 		if (done > 0)
 			written += (size_t)done;
 	}
-	if (written == piece->iov_len) {
-		if (logfile->failing && written)
-			log_(LOG_INFO, "log file %s: written again, %llu bytes are missing", logfile->path,
-				(unsigned long long)logfile->lost);
-		logfile->failing = false;
+	if (written < size) {
+		fail(logfile, "written", done < 0 ? (int)-done : ENOSPC);
 		return written;
 	}
-	if (!logfile->failing)
-		log_(LOG_ERROR, "log file %s: cannot be written: %s", logfile->path, err_name(done < 0 ? (int)-done : ENOSPC));
-	logfile->failing = true;
+	if (logfile->error)
+		log_(LOG_INFO, "log file %s: written again, %llu bytes are missing", logfile->path, (unsigned long long)logfile->lost);
+	logfile->error = 0;
+	return written;
+}
+
+/* Appends a piece that goes into one file; returns how much of it is there. */
+static size_t append(struct logfile *logfile, struct segment *segment, const uint8_t *bytes, size_t size)
+{
+	size_t written = write_piece(logfile, bytes, size);
+	off_t end = sys_lseek(logfile->fd, 0, SEEK_CUR); /* others may append to the same file */
+
+	if (!written || end < (off_t)written)
+		return written;
+	logfile->size = (uint64_t)end;
+	segment->position = (uint64_t)end - written;
+	segment->length = (uint32_t)written;
+	segment->generation = logfile->generation;
+	note_written(logfile, segment);
 	return written;
 }
 
 void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, int64_t time_ns, const struct iovec *iov, size_t iov_count)
 {
+	if (logfile->fd >= 0)
+		look(logfile, time_ns);
 	for (size_t i = 0; i < iov_count; i++) {
-		size_t written;
-		off_t end;
+		const uint8_t *bytes = iov[i].iov_base;
+		size_t left = iov[i].iov_len, size = 0, written = 0;
 
-		if (logfile->size && logfile->size + iov[i].iov_len > logfile->rotate_at)
-			rotate(logfile);
-		written = write_piece(logfile, &iov[i]);
-		end = sys_lseek(logfile->fd, 0, SEEK_CUR); /* others may append to the same file */
-		if (written && end >= (off_t)written) {
-			logfile->size = (uint64_t)end;
-			note_written(logfile, &(struct segment){.time_ns = time_ns,
-						      .offset = offset,
-						      .position = (uint64_t)end - written,
-						      .length = (uint32_t)written,
-						      .slot = slot,
-						      .generation = logfile->generation});
+		for (; left && written == size; left -= written, bytes += written, offset += written) {
+			struct segment segment = {.time_ns = time_ns, .offset = offset, .slot = slot};
+
+			size = logfile->fd >= 0 ? make_room(logfile, left, time_ns) : 0;
+			if (size == 0)
+				break;
+			written = append(logfile, &segment, bytes, size);
 		}
-		offset += iov[i].iov_len;
-		if (written < iov[i].iov_len)
-			note_lost(logfile, slot, offset, iov[i].iov_len - written);
+		offset += left;
+		if (left)
+			note_lost(logfile, slot, offset, left);
 	}
+}
+
+void logfile_end(struct logfile *logfile)
+{
+	fd_close(&logfile->fd);
+}
+
+void logfile_rest(struct logfile *logfile)
+{
+	fd_close(&logfile->read_fd);
 }
 
 /* ---- reading ---- */
@@ -373,7 +456,7 @@ static int fd_of(struct logfile *logfile, uint64_t generation)
 	struct identity_guard guard;
 	struct stat facts;
 
-	if (age == 0)
+	if (age == 0 && logfile->fd >= 0)
 		return logfile->fd;
 	if (logfile->read_fd >= 0 && logfile->read_generation == generation)
 		return logfile->read_fd;
@@ -448,4 +531,14 @@ uint64_t logfile_from(const struct logfile *logfile, uint32_t slot)
 uint64_t logfile_lost(const struct logfile *logfile)
 {
 	return logfile->lost;
+}
+
+int logfile_error(const struct logfile *logfile)
+{
+	return logfile->error;
+}
+
+const char *logfile_path(const struct logfile *logfile)
+{
+	return logfile->path;
 }

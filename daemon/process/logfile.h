@@ -1,7 +1,11 @@
 /*
  * The file that a child's output goes to besides its log: bytes of all slots in the order of reading, rotated by rename
  * (PATH -> PATH.1 -> ... PATH.N). Keeps in memory where each slot's bytes went, so that a reader behind the ring is served
- * from the files. A full disk loses bytes of the file only: told once, counted, tried again with the next bytes.
+ * from the files. What cannot be written, because the disk is full or a file that is full cannot be rotated, is missing from
+ * the file only: logged once, counted, tried again with the next bytes.
+ *
+ * A file that another renames, replaces or deletes (logrotate) is noticed within a second of output: a new one is begun at
+ * PATH. One that another truncates is written on from its new end.
  */
 #pragma once
 
@@ -19,7 +23,7 @@ struct logfile;
 
 struct logfile_spec {
 	const char *path;
-	uint64_t max_bytes; /* 0: never rotated */
+	uint64_t max_bytes; /* of one file, never exceeded by us; 0: never rotated */
 	uint32_t keep;      /* rotated files; at most LOGFILE_KEEP_MAX */
 	uid_t uid;          /* in whose name files are opened, made and renamed, when it is not our own */
 	gid_t gid;
@@ -43,3 +47,11 @@ bool logfile_find_time(const struct logfile *logfile, uint32_t slot, int64_t sin
 /* The oldest offset from which the files have every byte of the slot up to the last one written. */
 uint64_t logfile_from(const struct logfile *logfile, uint32_t slot);
 uint64_t logfile_lost(const struct logfile *logfile); /* bytes that could not be written */
+/* What hinders writing now: a positive errno; 0: nothing does. */
+int logfile_error(const struct logfile *logfile);
+const char *logfile_path(const struct logfile *logfile);
+
+/* Nothing more is written: the descriptor is closed. Readers open the files again. */
+void logfile_end(struct logfile *logfile);
+/* Nobody reads for now: what was opened for readers is closed. */
+void logfile_rest(struct logfile *logfile);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "process/logfile.h"
 #include "process/output_parts.h"
 
 /* Calls readers; false: the output is gone. */
@@ -50,10 +51,23 @@ static bool tell_slot(struct output *output, struct pump *pump)
 	return !output->destroyed;
 }
 
+/* Tells what became of the log file; false: the output is gone. */
+static bool tell_log_file(struct output *output)
+{
+	int error = output->logfile ? logfile_error(output->logfile) : 0;
+
+	if (error == output->log_error)
+		return true;
+	output->log_error = error;
+	if (output->observer->on_log_file)
+		output->observer->on_log_file(output->context, error);
+	return !output->destroyed;
+}
+
 /* The one place that calls observers: readers first, so that the end of a slot is not told before its last bytes. */
 static void call_observers(struct output *output)
 {
-	if (!call_readers(output))
+	if (!call_readers(output) || !tell_log_file(output))
 		return;
 	for (size_t i = 0; i < output->pump_count; i++)
 		if (!tell_slot(output, &output->pumps[i]))

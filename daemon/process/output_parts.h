@@ -96,6 +96,7 @@ struct output {
 	unsigned reader_count, block_count;
 	struct loop_defer *defer;
 	struct loop_timer *timer; /* made when first needed */
+	int log_error;            /* of the log file, as its observer was told */
 	bool started, pausing, told_all;
 	bool calling, destroyed; /* destroyed inside a callback: the memory goes after it */
 };

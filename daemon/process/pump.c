@@ -235,8 +235,12 @@ static void on_logged(struct pump *pump, uint64_t offset, size_t bytes, int64_t 
 
 	if (output->logfile) {
 		size_t pieces = outlog_span(&pump->log, offset, bytes, iov);
+		uint64_t lost = logfile_lost(output->logfile);
 
 		logfile_write(output->logfile, pump->slot, offset, time_ns, iov, pieces);
+		output->stats->log_lost += logfile_lost(output->logfile) - lost;
+		if (logfile_error(output->logfile) != output->log_error)
+			loop_defer_trigger(output->defer);
 	}
 	readers_notify(output, pump_index(pump));
 }

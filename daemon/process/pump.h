@@ -20,6 +20,7 @@ struct output_stats {
 	uint64_t read;     /* bytes ever read from children */
 	uint64_t buffered; /* bytes in rings now */
 	uint64_t reserved; /* sizes of those rings: bounded by `budget` */
+	uint64_t log_lost; /* bytes that log files could not take */
 	uint64_t budget;   /* 0: a quarter of the memory of the machine */
 };
 
@@ -30,6 +31,8 @@ struct output_observer {
 	void (*on_all_ended)(void *context);                                           /* once, after the on_end of the last slot */
 	void (*on_capture_kill)(void *context, uint32_t slot);                         /* once per slot: it wrote more than its limit */
 	void (*on_gap)(void *context, uint32_t slot, uint64_t offset, uint64_t bytes); /* a reader was told of a gap */
+	/* The log file cannot be written any more (a positive errno), or is written again (0). */
+	void (*on_log_file)(void *context, int error);
 };
 
 enum capture_policy { CAPTURE_CUT_TAIL, CAPTURE_CUT_HEAD, CAPTURE_KILL }; /* numbers of Capture.Policy in processes.proto */

@@ -135,6 +135,8 @@ void reader_destroy(struct reader *reader)
 			TAILQ_REMOVE(&output->ready, reader, ready_link);
 		output->reader_count--;
 		output->block_count -= reader->policy == READER_BLOCK;
+		if (output->reader_count == 0 && output->logfile)
+			logfile_rest(output->logfile);
 		for (size_t i = 0; i < output->pump_count; i++) {
 			struct pump *pump = &output->pumps[i];
 

@@ -174,6 +174,7 @@ Spawnd__V1__Process *convert_process(const struct child *child, unsigned what)
 	Spawnd__V1__Process *process = mem_alloc(sizeof(*process));
 	const struct spec *spec = child_spec(child);
 	enum child_state state = child_state(child);
+	int log_error;
 
 	spawnd__v1__process__init(process);
 	process->id = child_id(child);
@@ -188,6 +189,8 @@ Spawnd__V1__Process *convert_process(const struct child *child, unsigned what)
 	process->uptime_ms = uptime_ms(process);
 	process->uid = child_owner(child);
 	process->closed = child_is_closed(child);
+	if (child_log_file(child, &log_error, &process->log_lost_bytes) && log_error)
+		process->log_error = (char *)err_name(log_error);
 	fill_output(process, child);
 	process->readers = child_reader_count(child);
 	process->tree = (char *)child_tree_method(child);

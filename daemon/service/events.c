@@ -31,6 +31,8 @@ static const struct {
 	{EVENT(STOPPING), "stopping"},
 	{EVENT(GAP), "gap"},
 	{EVENT(AUDIT), "audit"},
+	{EVENT(LOG_FAILED), "log_failed"},
+	{EVENT(LOG_RECOVERED), "log_recovered"},
 };
 
 struct event {
@@ -191,6 +193,21 @@ void events_gap(struct events *events, struct child *child, uint32_t slot, uint6
 	gap.slot = slot;
 	gap.offset = offset;
 	gap.bytes = bytes;
+	add(events, &message);
+}
+
+void events_log_file(struct events *events, struct child *child, int error)
+{
+	Spawnd__V1__Event message = SPAWND__V1__EVENT__INIT;
+	Spawnd__V1__LogFileEvent log_file = SPAWND__V1__LOG_FILE_EVENT__INIT;
+	int now;
+
+	log_file.path.data = (uint8_t *)child_log_file(child, &now, &log_file.lost_bytes);
+	log_file.path.len = log_file.path.data ? strlen((char *)log_file.path.data) : 0;
+	log_file.code = (char *)(error ? err_name(error) : "");
+	message.process = child_id(child);
+	message.event_case = error ? EVENT(LOG_FAILED) : EVENT(LOG_RECOVERED);
+	message.log_failed = &log_file;
 	add(events, &message);
 }
 

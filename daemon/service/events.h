@@ -26,5 +26,6 @@ void events_exited(struct events *events, struct child *child);
 void events_closed(struct events *events, struct child *child);
 void events_stopping(struct events *events, struct child *child, const char *why);
 void events_gap(struct events *events, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes);
+void events_log_file(struct events *events, struct child *child, int error); /* as child_observer::on_log_file */
 void events_removed(struct events *events, struct child *child);
 void events_audit(struct events *events, uid_t uid, pid_t pid, const char *method, const char *why);

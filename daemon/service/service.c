@@ -50,6 +50,13 @@ static void on_gap(void *context, struct child *child, uint32_t slot, uint64_t o
 	events_gap(service->events, child, slot, offset, bytes);
 }
 
+static void on_log_file(void *context, struct child *child, int error)
+{
+	struct service *service = context;
+
+	events_log_file(service->events, child, error);
+}
+
 static void on_stopping(void *context, struct child *child, const char *why)
 {
 	struct service *service = context;
@@ -72,6 +79,7 @@ static const struct child_observer observer = {
 	.on_exited = on_exited,
 	.on_closed = on_closed,
 	.on_gap = on_gap,
+	.on_log_file = on_log_file,
 	.on_stopping = on_stopping,
 	.on_removed = on_removed,
 };

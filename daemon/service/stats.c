@@ -11,7 +11,7 @@
 
 struct numbers {
 	struct service_facts facts;
-	uint64_t running, kept, spawned, refused, output, buffered, sessions;
+	uint64_t running, kept, spawned, refused, output, buffered, sessions, log_lost, logs_failing;
 	const uint64_t *passes;
 	const char *tree;
 };
@@ -19,6 +19,7 @@ struct numbers {
 static void collect(struct service *service, struct numbers *numbers)
 {
 	struct children *children = service->config.children;
+	const struct child *failing;
 
 	*numbers = (struct numbers){
 		.running = children_running(children),
@@ -27,6 +28,8 @@ static void collect(struct service *service, struct numbers *numbers)
 		.refused = service->refused_total,
 		.output = children_output_bytes(children),
 		.buffered = children_buffered_bytes(children),
+		.log_lost = children_log_lost(children),
+		.logs_failing = children_log_failing(children, &failing),
 		.sessions = sessions_count(service->sessions),
 		.passes = loop_histogram(service->config.loop),
 		.tree = children_tree_method(children),
@@ -68,6 +71,8 @@ int handle_stats(struct call *call, const ProtobufCMessage *message, struct err 
 	reply.spawned_total = numbers.spawned;
 	reply.output_bytes_total = numbers.output;
 	reply.buffered_bytes = numbers.buffered;
+	reply.logs_failing = (uint32_t)numbers.logs_failing;
+	reply.log_lost_bytes = numbers.log_lost;
 	reply.tree = (char *)numbers.tree;
 	reply.loop_passes = list;
 	reply.n_loop_passes = LOOP_BUCKETS;
@@ -129,6 +134,8 @@ static void print_metrics(struct buf *text, const struct numbers *numbers)
 	metric(text, "processes_spawned", "counter", "Processes spawned since this engine began.", numbers->spawned);
 	metric(text, "output_bytes", "counter", "Bytes of output read from processes.", numbers->output);
 	metric(text, "buffered_bytes", "gauge", "Bytes held in logs and for clients.", numbers->buffered);
+	metric(text, "log_files_failing", "gauge", "Processes whose log file cannot be written.", numbers->logs_failing);
+	metric(text, "log_file_lost_bytes", "counter", "Bytes that log files could not take.", numbers->log_lost);
 	metric(text, "clients", "gauge", "Clients connected.", facts->clients);
 	metric(text, "sessions", "gauge", "Sessions open, those whose client may come back included.", numbers->sessions);
 	metric(text, "refused", "counter", "Requests refused to clients.", numbers->refused);

@@ -46,3 +46,79 @@ def test_nothing_ends_before_it_began(client):
     for _ in range(30):
         ended = client.wait(client.start("true"), closed=True)
         assert 0 < ended.started_at_ns <= ended.exit.exited_at_ns
+
+
+# ---- log files ----
+
+
+def subscribe(client, *types):
+    stream = client.stream("Events", "Subscribe", ttrpc.events.Event)
+    stream.send(ttrpc.events.SubscribeRequest(start=ttrpc.events.SubscribeStart(types=types)))
+    client.stats()  # it has begun
+    return stream
+
+
+def metrics(client):
+    return client.call("Admin", "Metrics", ttrpc.admin.MetricsRequest(), ttrpc.admin.MetricsReply()).text
+
+
+def test_a_log_file_that_cannot_be_written_shows_everywhere_and_recovers(client, tmp_path):
+    log, blocker = tmp_path / "log", tmp_path / "log.1"
+    (blocker / "x").mkdir(parents=True)  # a rotation cannot replace it
+    client.hello()
+    events = subscribe(client, "log_failed", "log_recovered")
+    stream = client.spawn("cat", reader=processes.Reader(none=True),
+                          log_file=processes.LogFile(path=str(log).encode(), max_bytes=1000, keep=1))
+    cat = stream.receive().spawned.id
+    stream.write(b"a" * 1000)
+    stream.write(b"b" * 500)
+    failed = events.receive()
+    assert (failed.type, failed.log_failed.code, failed.log_failed.path) == ("log_failed", "EISDIR", str(log).encode())
+    assert failed.log_failed.lost_bytes >= 1 and failed.process == cat
+    process, stats = client.get(cat), client.stats()
+    assert process.log_error == "EISDIR" and process.log_lost_bytes >= failed.log_failed.lost_bytes
+    assert stats.logs_failing == 1 and stats.log_lost_bytes >= failed.log_failed.lost_bytes
+    assert any(str(log) in sentence and "EISDIR" in sentence for sentence in stats.degraded)
+    assert "spawnd_log_files_failing 1\n" in metrics(client)
+    (blocker / "x").rmdir()
+    blocker.rmdir()
+    while client.get(cat).log_error:
+        stream.write(b"c" * 10)
+    assert events.receive().type == "log_recovered"
+    stats = client.stats()
+    assert stats.logs_failing == 0 and not any(str(log) in sentence for sentence in stats.degraded)
+    stream.write(b"", eof=True)
+    stream.collect()
+    assert log.read_bytes().strip(b"c") == b"" and blocker.read_bytes() == b"a" * 1000
+
+
+def test_an_ended_process_holds_no_descriptor_of_its_log_file(daemon, client, tmp_path):
+    log = tmp_path / "log"
+    process = client.start("sh", "-c", "echo hello; seq 1 3000", retain_bytes=4096, log_file=processes.LogFile(path=str(log).encode()))
+    client.wait(process, closed=True)
+    engine = client.stats().engine_pid
+
+    def open_logs():
+        return [fd for fd in os.listdir(f"/proc/{engine}/fd") if os.readlink(f"/proc/{engine}/fd/{fd}").startswith(str(log))]
+
+    assert open_logs() == []
+    assert daemon.ctl("logs", process.id, check=0).stdout == log.read_bytes()
+    client.stats()
+    assert open_logs() == []
+
+
+def test_a_log_file_moved_away_is_begun_anew(client, tmp_path):
+    log, old = tmp_path / "log", tmp_path / "log-20240101"
+    client.hello()
+    stream = client.spawn("cat", reader=processes.Reader(none=True), log_file=processes.LogFile(path=str(log).encode()))
+    cat = stream.receive().spawned.id
+    stream.write(b"before\n")
+    while not log.stat().st_size:
+        client.stats()
+    log.rename(old)
+    while not log.exists():  # within a second of output
+        stream.write(b"x\n")
+        client.get(cat)
+    stream.write(b"", eof=True)
+    stream.collect()
+    assert old.read_bytes().startswith(b"before\n") and log.stat().st_size > 0

@@ -220,14 +220,114 @@ void test_what_the_disk_does_not_take_is_counted_and_writing_resumes(void)
 	append(logfile, 1, 6000, 3000, 1);
 	setrlimit(RLIMIT_FSIZE, &old);
 	CU_ASSERT_EQUAL(logfile_lost(logfile), 5000);
+	CU_ASSERT_EQUAL(logfile_error(logfile), EFBIG);
 	CU_ASSERT_EQUAL(logfile_from(logfile, 1), 9000);
 	append(logfile, 1, 9000, 3000, 1);
 	CU_ASSERT_EQUAL(logfile_lost(logfile), 5000);
+	CU_ASSERT_EQUAL(logfile_error(logfile), 0);
 	CU_ASSERT_EQUAL(logfile_from(logfile, 1), 9000);
 	expect(logfile, 1, 0, 4000);
 	CU_ASSERT_EQUAL(logfile_read(logfile, 1, 4000, &byte, 1, &time_ns, &next), 0);
 	CU_ASSERT_EQUAL(next, 9000);
 	expect(logfile, 1, 9000, 12000);
+	logfile_destroy(logfile);
+	place_remove(&place);
+}
+
+void test_no_file_outgrows_its_bound_whatever_comes(void)
+{
+	struct place place = place_make(1000, 2);
+	struct logfile *logfile = open_log(&place);
+
+	append(logfile, 1, 0, 300, 1);
+	append(logfile, 1, 300, 1400, 1); /* in two pieces: one fits, one does not */
+	CU_ASSERT_EQUAL(size_of(&place, 1), 1000);
+	CU_ASSERT_EQUAL(size_of(&place, 0), 700);
+	append(logfile, 1, 1700, 50000, 1);
+	for (int number = 0; number <= 2; number++)
+		CU_ASSERT(size_of(&place, number) <= 1000);
+	CU_ASSERT_EQUAL(size_of(&place, 3), -1);
+	CU_ASSERT_EQUAL(logfile_lost(logfile), 0);
+	CU_ASSERT(logfile_from(logfile, 1) >= 48700 && logfile_from(logfile, 1) < 51700);
+	expect(logfile, 1, logfile_from(logfile, 1), 51700);
+	logfile_destroy(logfile);
+	place_remove(&place);
+}
+
+void test_a_file_that_cannot_be_rotated_does_not_grow_on(void)
+{
+	struct place place = place_make(1000, 1);
+	struct logfile *logfile = open_log(&place);
+	char name[160], inside[168];
+
+	snprintf(name, sizeof(name), "%s.1", place.path);
+	snprintf(inside, sizeof(inside), "%s/x", name);
+	CU_ASSERT_EQUAL(mkdir(name, 0700), 0);
+	CU_ASSERT_EQUAL(mkdir(inside, 0700), 0);
+	append(logfile, 1, 0, 1000, 1);
+	append(logfile, 1, 1000, 700, 2);
+	CU_ASSERT_EQUAL(size_of(&place, 0), 1000);
+	CU_ASSERT_EQUAL(logfile_lost(logfile), 700);
+	CU_ASSERT_EQUAL(logfile_error(logfile), EISDIR);
+	CU_ASSERT_EQUAL(rmdir(inside), 0);
+	CU_ASSERT_EQUAL(rmdir(name), 0);
+	append(logfile, 1, 1700, 100, 3); /* tried again later only */
+	CU_ASSERT_EQUAL(logfile_lost(logfile), 800);
+	append(logfile, 1, 1800, 700, INT64_C(2000000000));
+	CU_ASSERT_EQUAL(logfile_lost(logfile), 800);
+	CU_ASSERT_EQUAL(logfile_error(logfile), 0);
+	CU_ASSERT_EQUAL(size_of(&place, 1), 1000);
+	CU_ASSERT_EQUAL(size_of(&place, 0), 700);
+	expect(logfile, 1, 0, 1000);
+	expect(logfile, 1, 1800, 2500);
+	logfile_destroy(logfile);
+	place_remove(&place);
+}
+
+void test_a_file_moved_away_by_another_is_noticed(void)
+{
+	struct place place = place_make(0, 0);
+	struct logfile *logfile = open_log(&place);
+	uint64_t next;
+	int64_t time_ns;
+	char name[160], byte;
+
+	snprintf(name, sizeof(name), "%s.1", place.path);
+	append(logfile, 1, 0, 500, 1);
+	CU_ASSERT_EQUAL(rename(place.path, name), 0);
+	append(logfile, 1, 500, 300, INT64_C(2000000000));
+	CU_ASSERT_EQUAL(size_of(&place, 1), 500);
+	CU_ASSERT_EQUAL(size_of(&place, 0), 300);
+	CU_ASSERT_EQUAL(logfile_read(logfile, 1, 0, &byte, 1, &time_ns, &next), 0); /* another's file now */
+	CU_ASSERT_EQUAL(next, 500);
+	expect(logfile, 1, 500, 800);
+	CU_ASSERT_EQUAL(truncate(place.path, 0), 0);
+	append(logfile, 1, 800, 200, INT64_C(2100000000));
+	CU_ASSERT_EQUAL(size_of(&place, 0), 200);
+	CU_ASSERT_EQUAL(logfile_from(logfile, 1), 800);
+	expect(logfile, 1, 800, 1000);
+	logfile_destroy(logfile);
+	place_remove(&place);
+}
+
+void test_after_its_end_a_file_is_opened_for_readers_only(void)
+{
+	struct place place = place_make(1000, 2);
+	struct logfile *logfile = open_log(&place);
+	int before = open("/dev/null", O_RDONLY), after;
+
+	close(before);
+	for (uint64_t at = 0; at < 2500; at += 500)
+		append(logfile, 1, at, 500, 1);
+	logfile_end(logfile);
+	expect(logfile, 1, 0, 2500);
+	logfile_rest(logfile);
+	after = open("/dev/null", O_RDONLY);
+	CU_ASSERT(after < before);
+	close(after);
+	expect(logfile, 1, 0, 2500);
+	append(logfile, 1, 2500, 10, 1);
+	CU_ASSERT_EQUAL(logfile_lost(logfile), 10);
 	logfile_destroy(logfile);
 	place_remove(&place);
 }

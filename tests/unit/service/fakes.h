@@ -590,6 +590,24 @@ Spawnd__V1__Transport child_transport(const struct child *child)
 	return child->spec->message->transport;
 }
 
+uint64_t children_log_lost(const struct children *children)
+{
+	return 0;
+}
+
+size_t children_log_failing(const struct children *children, const struct child **first_out)
+{
+	*first_out = NULL;
+	return 0;
+}
+
+const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out)
+{
+	*error_out = 0;
+	*lost_out = 0;
+	return NULL;
+}
+
 Spawnd__V1__ExitRecord *child_exit_record(const struct child *child)
 {
 	Spawnd__V1__ExitRecord *record;
