@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
 #include "client.h"
 #include "json.h"
 #include "spawnd/v1/admin.pb-c.h"
@@ -133,23 +135,73 @@ static int stop(struct ctl *ctl, const struct daemon_options *options)
 	return EXIT_DONE;
 }
 
+/* Waits for the new engine, or for the old program once more. */
+static int upgrade(struct ctl *ctl, const char *path)
+{
+	_cleanup_free_ char *absolute = path ? realpath(path, NULL) : NULL, *version = NULL;
+	_cleanup_fd_ int pidfd = -1;
+	struct spawnd_stats before, now;
+	struct spawnd_error error;
+	struct json_object *object;
+	int pid, done;
+
+	if (path && !absolute) {
+		ctl_error(ctl, "%s: %s", path, strerror(errno));
+		return EXIT_FAILED;
+	}
+	ctl->autostart = false;
+	done = client_open(ctl);
+	if (done != EXIT_DONE)
+		return done;
+	done = spawnd_get_stats(ctl->client, &before, &error);
+	pidfd = done < 0 ? -1 : (int)syscall(SYS_pidfd_open, before.engine_pid, 0);
+	if (done == 0)
+		done = spawnd_upgrade(ctl->client, absolute, &version, &pid, &error);
+	if (done == 0)
+		wait_for_end(pidfd);
+	do
+		done = done < 0 ? done : spawnd_get_stats(ctl->client, &now, &error);
+	while (done == 0 && now.engine_pid == before.engine_pid);
+	if (done < 0) {
+		client_error(ctl, NULL, &error);
+		return EXIT_FAILED;
+	}
+	if (now.engine_pid != pid) {
+		ctl_error(ctl, "the new engine ended before it served: the old one goes on");
+		return EXIT_FAILED;
+	}
+	if (ctl->json) {
+		object = json_object_new_object();
+		json_object_object_add(object, "version", json_of_bytes(version, strlen(version)));
+		json_object_object_add(object, "engine_pid", json_object_new_int(pid));
+		json_print(object);
+	} else {
+		printf("%s\n", version);
+	}
+	return EXIT_DONE;
+}
+
 static int daemon_run(struct ctl *ctl, int argc, char **argv)
 {
 	struct daemon_options options = {0};
 	int first;
 
-	if (!ctl_parse(ctl, &options, argc, argv, true, 1, 1, &first))
+	if (!ctl_parse(ctl, &options, argc, argv, true, 1, 2, &first))
 		return first;
+	if (strcmp(argv[first], "upgrade") == 0)
+		return upgrade(ctl, argv[first + 1]);
+	if (argv[first + 1])
+		return ctl_usage(ctl, "%s: one argument too many", argv[first + 1]);
 	if (strcmp(argv[first], "start") == 0)
 		return start(ctl);
 	if (strcmp(argv[first], "stop") == 0)
 		return stop(ctl, &options);
 	if (strcmp(argv[first], "status") == 0)
 		return status(ctl);
-	return ctl_usage(ctl, "unknown action: %s (start, stop, status)", argv[first]);
+	return ctl_usage(ctl, "unknown action: %s (start, stop, status, upgrade)", argv[first]);
 }
 
-const struct command command_daemon = {"daemon", "start|stop|status", "the daemon of this socket", daemon_rows, daemon_run};
+const struct command command_daemon = {"daemon", "start|stop|status|upgrade [PATH]", "the daemon of this socket", daemon_rows, daemon_run};
 
 static int metrics_run(struct ctl *ctl, int argc, char **argv)
 {

@@ -151,6 +151,21 @@ static int scan(struct ledger *ledger)
 	return 0;
 }
 
+int ledger_check(int fd, struct err *err)
+{
+	struct head head;
+	ssize_t got = sys_pread(fd, &head, sizeof(head), 0);
+
+	if (got < 0)
+		return err_errno(err, (int)-got, "pread", "ledger");
+	if (got < (ssize_t)sizeof(head) || head.magic != MAGIC)
+		return err_errno(err, EBADMSG, "read", "ledger");
+	if (head.version != VERSION)
+		return err_set(err, STATUS_FAILED_PRECONDITION, "the ledger is of version %u, this program reads version %u", head.version,
+			VERSION);
+	return 0;
+}
+
 struct ledger *ledger_open(int fd, struct err *err)
 {
 	struct ledger *ledger = mem_alloc(sizeof(*ledger));

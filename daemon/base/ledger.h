@@ -22,6 +22,8 @@ struct ledger;
 struct ledger *ledger_create(int *fd_out, struct err *err);
 /* One that an earlier process wrote; takes fd. NULL with *err when it is none, or of another version. */
 struct ledger *ledger_open(int fd, struct err *err);
+/* Whether ledger_open could read it; touches nothing, so another process may have it open. fd is borrowed. 0, or negative with *err. */
+int ledger_check(int fd, struct err *err);
 void ledger_close(struct ledger *ledger); /* NULL is fine; the records stay */
 
 /* A block of `size` zeroed bytes that nobody finds yet. NULL with RESOURCE_EXHAUSTED in *err. */

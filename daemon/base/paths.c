@@ -86,3 +86,13 @@ void paths_dir(const char *path, char *out, size_t size)
 	else
 		snprintf(out, size, "%.*s", (int)(slash - path), path);
 }
+
+bool paths_program(const char *dir, const char *name, char path[PATH_MAX])
+{
+	static const char *const places[] = {"", "/../libexec/spawnd"};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (snprintf(path, PATH_MAX, "%s%s/%s", dir, places[i], name) < PATH_MAX && access(path, X_OK) == 0)
+			return true;
+	return false;
+}

@@ -1,6 +1,8 @@
 /* Where a daemon is found: one rule for the daemon and for every client in C. */
 #pragma once
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -22,6 +24,9 @@ int paths_check_length(const char *path, struct err *err);
  * can write to unless it is sticky. With `own` it must be this user's and closed to everybody else. 0 or negative.
  */
 int paths_check_dir(const char *dir, int own, struct err *err);
+
+/* Whether a program of ours is in dir, or where it is installed when spawnd is in dir; its path. */
+bool paths_program(const char *dir, const char *name, char path[PATH_MAX]);
 
 /* The directory part of path into out ("." when it has none). */
 void paths_dir(const char *path, char *out, size_t size);

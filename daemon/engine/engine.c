@@ -25,6 +25,7 @@
 #include "engine/recover.h"
 #include "engine/shutdown.h"
 #include "engine/slots.h"
+#include "engine/upgrade.h"
 #include "process/child.h"
 #include "service/service.h"
 
@@ -96,6 +97,18 @@ static void on_reload(void *context)
 	options_finish(&options);
 }
 
+static int on_offer(void *context, int journal, int ledger, struct err *err)
+{
+	return upgrade_check(journal, ledger, err);
+}
+
+static void on_upgraded(void *context, int32_t pid, const char *version, const char *why)
+{
+	struct engine *engine = context;
+
+	upgrade_on_answer(engine->upgrade, pid, version, why);
+}
+
 /* Nobody is left who reaps and signals: children run on, but nothing can be promised about them any more. */
 static void on_keeper_lost(void *context)
 {
@@ -113,6 +126,8 @@ static const struct keeper_observer keeper_observer = {
 	.on_launcher_exited = on_launcher_exited,
 	.on_terminate = on_terminate,
 	.on_reload = on_reload,
+	.on_offer = on_offer,
+	.on_upgraded = on_upgraded,
 	.on_lost = on_keeper_lost,
 };
 
@@ -311,6 +326,7 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 	struct service_config service = {.loop = engine->loop, .host = &engine_service_host, .context = engine};
 
 	engine->shutdown = shutdown_create(engine);
+	engine->upgrade = upgrade_create(engine);
 	launch_host.crew = crew_size();
 	engine->launch = launch_create(engine->loop, &launch_host, engine);
 	engine_fill_process_host(engine);
@@ -336,6 +352,7 @@ static void serve(struct engine *engine)
 	children_resume(engine->children);
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
 	on_rescan(engine); /* what ended while no engine was there */
+	slots_settle(engine->slots);
 	keeper_ready(engine->keeper, engine->log_fd);
 	switch_log(engine);
 	log_(LOG_INFO, "serving %s (keeper %d, restarts %u, %u descriptors)", engine->socket_path, (int)keeper_pid(engine->keeper),
@@ -372,6 +389,7 @@ static void tear_down(struct engine *engine)
 	launch_destroy(engine->launch);
 	autoexit_destroy(engine->autoexit);
 	shutdown_destroy(engine->shutdown);
+	upgrade_destroy(engine->upgrade);
 	ledger_close(engine->ledger);
 	slots_destroy(engine->slots);
 	degraded_finish(&engine->degraded);
@@ -387,7 +405,7 @@ static int give_up(struct engine *engine, const struct err *err, int status)
 	log_flush();
 	fprintf(stderr, "spawnd: %s\n", err->message);
 	if (engine->keeper)
-		keeper_shut_down(engine->keeper, status);
+		keeper_shut_down(engine->keeper, status, err->message);
 	return status;
 }
 
@@ -412,7 +430,7 @@ static int live(struct engine *engine)
 		service_ending(engine->service);
 		control_close_all(engine->control, "the daemon ends");
 		instance_remove(engine->socket_path);
-		keeper_shut_down(engine->keeper, EXIT_SUCCESS);
+		keeper_shut_down(engine->keeper, EXIT_SUCCESS, NULL);
 	}
 	return engine->exit_status;
 }

@@ -24,6 +24,7 @@ struct service;
 struct service_host;
 struct shutdown;
 struct slots;
+struct upgrade;
 
 struct engine {
 	int argc;
@@ -48,6 +49,7 @@ struct engine {
 	struct control *control;
 	struct autoexit *autoexit;
 	struct shutdown *shutdown;
+	struct upgrade *upgrade;
 	struct degraded degraded;
 };
 

@@ -16,6 +16,7 @@
 #include "engine/plan.h"
 #include "engine/shutdown.h"
 #include "engine/slots.h"
+#include "engine/upgrade.h"
 #include "process/child.h"
 #include "process/plan.h"
 #include "service/service.h"
@@ -218,6 +219,13 @@ static void host_set_log_level(void *context, enum log_level level)
 	log_set_level(level);
 }
 
+static int host_upgrade(void *context, const char *path, service_upgraded_fn done, void *arg, struct err *err)
+{
+	struct engine *engine = context;
+
+	return upgrade_begin(engine->upgrade, path, done, arg, err);
+}
+
 static bool host_no_new_privs(void *context, const struct peer *peer)
 {
 	struct engine *engine = context;
@@ -236,6 +244,7 @@ const struct service_host engine_service_host = {
 	.facts = host_facts,
 	.shutdown = host_shutdown,
 	.set_log_level = host_set_log_level,
+	.upgrade = host_upgrade,
 	.no_new_privs = host_no_new_privs,
 	.may = host_may,
 };

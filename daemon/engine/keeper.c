@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <uthash.h>
 
@@ -14,9 +15,11 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "link/state.h"
 #include "spawnd/runtime/v1/keeper.pb.h"
 
 #define WELCOME_TIMEOUT_MS 10000
+#define TURN_TIMEOUT_MS 30000 /* of a candidate, until the engine has left */
 #define FAREWELL_TIMEOUT_MS 1000
 #define NOTICES_PER_TURN 256
 #define FORGET_US 5000
@@ -367,16 +370,30 @@ void keeper_ready(struct keeper *keeper, int log_fd)
 	send_order(keeper, &order, &log_fd, log_fd >= 0 ? 1 : 0);
 }
 
-void keeper_shut_down(struct keeper *keeper, int exit_status)
+int keeper_upgrade(struct keeper *keeper, const int *fds, size_t count)
+{
+	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_upgrade_tag};
+
+	return send_order(keeper, &order, fds, count);
+}
+
+void keeper_shut_down(struct keeper *keeper, int exit_status, const char *why)
 {
 	order_message order = {
 		.which_order = spawnd_runtime_v1_KeeperOrder_shut_down_tag,
 		.order.shut_down = {.exit_status = exit_status},
 	};
+
+	snprintf(order.order.shut_down.why, sizeof(order.order.shut_down.why), "%s", why ? why : "");
+	if (send_order(keeper, &order, NULL, 0) == 0)
+		keeper_flush(keeper);
+}
+
+void keeper_flush(struct keeper *keeper)
+{
 	int64_t deadline = clock_boot_ns() + (int64_t)FAREWELL_TIMEOUT_MS * 1000000;
 
-	if (send_order(keeper, &order, NULL, 0) < 0)
-		return;
+	send_forgotten(keeper);
 	while (link_flush(&keeper->link) == 1 && clock_boot_ns() < deadline) {
 		struct pollfd pollfd = {.fd = keeper->link.fd, .events = POLLOUT};
 
@@ -425,6 +442,10 @@ static void deliver(struct keeper *keeper, const notice_message *notice, int *fd
 	case spawnd_runtime_v1_KeeperNotice_reload_tag:
 		observer->on_reload(keeper->context);
 		break;
+	case spawnd_runtime_v1_KeeperNotice_upgraded_tag:
+		observer->on_upgraded(keeper->context, notice->notice.upgraded.pid, notice->notice.upgraded.version,
+			notice->notice.upgraded.able ? NULL : notice->notice.upgraded.why);
+		break;
 	default:
 		log_(LOG_WARNING, "keeper %d: notice %d is not for now; ignored", (int)keeper->pid, (int)notice->which_notice);
 	}
@@ -464,6 +485,26 @@ static void on_event(void *arg, unsigned events)
 	}
 }
 
+/* What another engine has that serves still. 0 when we told that we can go on from it, or negative with *err. */
+static int answer_offer(struct keeper *keeper, const notice_message *notice, int *fds, size_t count, struct err *err)
+{
+	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_able_tag};
+	uint32_t version = notice->notice.offer.link;
+	int done;
+
+	if (version == LINK_VERSION)
+		done = keeper->observer->on_offer(keeper->context, count > 0 ? fds[0] : -1, count > 1 ? fds[1] : -1, err);
+	else
+		done = err_set(err, STATUS_FAILED_PRECONDITION, "the keeper speaks version %u to its engine, this one, %s, version %u",
+			version, state_version.program, LINK_VERSION);
+	close_all(fds, count);
+	if (done < 0)
+		return done;
+	snprintf(order.order.able.version, sizeof(order.order.able.version), "%s", state_version.program);
+	done = transmit(keeper, &order, NULL, 0);
+	return done < 0 ? err_errno(err, -done, "sendmsg", NULL) : 0;
+}
+
 /* Waits until the link can be read. 0, or negative at the deadline. */
 static int wait_readable(struct keeper *keeper, int64_t deadline, struct err *err)
 {
@@ -474,7 +515,7 @@ static int wait_readable(struct keeper *keeper, int64_t deadline, struct err *er
 		int done;
 
 		if (left <= 0)
-			return err_set(err, STATUS_DEADLINE_EXCEEDED, "the keeper sent no complete welcome in %d ms", WELCOME_TIMEOUT_MS);
+			return err_set(err, STATUS_DEADLINE_EXCEEDED, "the keeper sent no complete welcome in time");
 		done = poll(&pollfd, 1, (int)(left / 1000000) + 1);
 		if (done > 0)
 			return 0;
@@ -530,8 +571,14 @@ int keeper_welcome(struct keeper *keeper, struct stored_list *list_out, struct e
 			expected--; /* one descriptor did not fit; the others matter still */
 		else if (done < 0)
 			break;
-		else if (done == 1)
+		if (done == 1 && notice.which_notice == spawnd_runtime_v1_KeeperNotice_offer_tag) {
+			done = answer_offer(keeper, &notice, fds, count, err);
+			if (done < 0)
+				return done;
+			deadline = clock_boot_ns() + (int64_t)TURN_TIMEOUT_MS * 1000000;
+		} else if (done == 1) {
 			welcome_notice(keeper, &notice, fds, count, &list, &expected);
+		}
 	}
 	if (done < 0 && (!list.items || list.count < expected)) {
 		if (done == -EPIPE)

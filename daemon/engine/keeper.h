@@ -24,6 +24,10 @@ struct keeper_observer {
 	void (*on_launcher_exited)(void *context, uint32_t index, int32_t pid, int status);
 	void (*on_terminate)(void *context);
 	void (*on_reload)(void *context);
+	/* Another engine serves still: can this one go on from there? 0, or negative with *err. fds are borrowed; no ledger: -1. */
+	int (*on_offer)(void *context, int journal, int ledger, struct err *err);
+	/* The outcome of keeper_upgrade. why: NULL, then this engine is to leave; else it goes on. */
+	void (*on_upgraded)(void *context, int32_t pid, const char *version, const char *why);
 	void (*on_lost)(void *context); /* the keeper is gone; the last thing that happens */
 };
 
@@ -43,7 +47,10 @@ struct stored_list {
 struct keeper *keeper_create(struct loop *loop, int fd /* takes */, const struct keeper_observer *observer, void *context);
 void keeper_destroy(struct keeper *keeper); /* NULL is fine */
 
-/* Waits, at most ten seconds, for the keeper's welcome and all it stored. 0 and the list (the caller's), or negative. */
+/*
+ * Waits, at most ten seconds, for the keeper's welcome and all it stored; of an engine that is a candidate first for the end of
+ * the one that serves, at most thirty. 0 and the list (the caller's), or negative.
+ */
 int keeper_welcome(struct keeper *keeper, struct stored_list *list_out, struct err *err);
 void stored_list_finish(struct stored_list *list);
 
@@ -66,5 +73,10 @@ void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int sig
 void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);
 int keeper_start_launcher(struct keeper *keeper, uint32_t index); /* 0 or -errno; the answer comes to the observer */
 
-/* The engine ends for good, and the keeper after it. Waits at most a second for the order to leave. */
-void keeper_shut_down(struct keeper *keeper, int exit_status);
+/* Offers everything to another engine. fds: its program, then that of its launchers; borrowed. 0 or -errno. */
+int keeper_upgrade(struct keeper *keeper, const int *fds, size_t count);
+
+/* The engine ends for good, and the keeper after it. why: NULL, or what went wrong. Waits at most a second for the order to leave. */
+void keeper_shut_down(struct keeper *keeper, int exit_status, const char *why);
+/* Sends what waits, for at most a second. */
+void keeper_flush(struct keeper *keeper);

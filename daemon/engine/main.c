@@ -1,6 +1,7 @@
 /* spawnd-engine: started by the keeper (spawnd), with the link to it at LINK_FD and the options of spawnd. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "engine/engine.h"
@@ -15,5 +16,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "spawnd-engine: is started by spawnd, which see\n");
 		return EXIT_FAILURE;
 	}
+	prctl(PR_SET_NAME, "spawnd-engine"); /* we were started by descriptor */
 	return engine_run(argc, argv, LINK_FD);
 }

@@ -6,9 +6,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "link/state.h"
 
 #define WORD_BITS 64u
 
@@ -46,6 +48,15 @@ struct slots *slots_create(int fd, bool fresh, struct err *err)
 		err_errno(err, errno, "mmap", "journal");
 		return NULL;
 	}
+	if (fresh) {
+		journal->state_version = state_version.own;
+	} else if (journal->state_version < state_version.oldest || journal->state_version > state_version.own) {
+		err_set(err, STATUS_FAILED_PRECONDITION,
+			"what the engine before left is of version %" PRIu64 "; this one, %s, goes on from %" PRIu64 " to %" PRIu64,
+			journal->state_version, state_version.program, state_version.oldest, state_version.own);
+		journal_unmap(journal);
+		return NULL;
+	}
 	slots = mem_alloc(sizeof(*slots));
 	slots->journal = journal;
 	for (uint32_t slot = JOURNAL_SLOTS; slot-- > 0;) {
@@ -55,6 +66,11 @@ struct slots *slots_create(int fd, bool fresh, struct err *err)
 			set_bit(slots->used, slot);
 	}
 	return slots;
+}
+
+void slots_settle(struct slots *slots)
+{
+	slots->journal->state_version = state_version.own;
 }
 
 void slots_destroy(struct slots *slots)

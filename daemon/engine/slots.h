@@ -13,8 +13,13 @@
 
 struct slots;
 
-/* Maps the journal of fd (borrowed). `fresh`: nobody used it yet, all slots are free. NULL with *err. */
+/*
+ * Maps the journal of fd (borrowed). `fresh`: nobody used it yet, all slots are free. NULL with *err, also when it belongs to a
+ * state that this program cannot go on from. Writes nothing but in a fresh one.
+ */
 struct slots *slots_create(int fd, bool fresh, struct err *err);
+/* What is left from now on is of our version. */
+void slots_settle(struct slots *slots);
 void slots_destroy(struct slots *slots); /* NULL is fine */
 
 uint64_t slots_next_id(struct slots *slots);

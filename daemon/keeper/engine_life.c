@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -107,10 +108,15 @@ static void on_link(void *arg, unsigned events)
 		update_watch(keeper);
 }
 
-static void welcome(struct keeper *keeper)
+void engine_take(struct keeper *keeper, pid_t pid)
 {
 	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_welcome_tag};
 
+	keeper->engine = pid;
+	keeper->engine_starts++;
+	keeper->engine_started_ns = clock_boot_ns();
+	keeper->doorbells_lost = false;
+	keeper->watch = loop_fd_create(keeper->loop, keeper->link.fd, LOOP_READ, on_link, keeper);
 	notice.notice.welcome = (spawnd_runtime_v1_Welcome){
 		.stored = (uint32_t)keeper->store.count,
 		.engine_restarts = keeper->engine_starts - 1,
@@ -151,7 +157,6 @@ static void schedule(struct keeper *keeper)
 void engine_start(void *arg)
 {
 	struct keeper *keeper = arg;
-	int pair[2];
 	int pid;
 
 	/* what a launcher of the dead engine still clones, the new one must know of from the start */
@@ -159,25 +164,17 @@ void engine_start(void *arg)
 		loop_timer_set(keeper->restart, LAUNCHERS_GONE_US);
 		return;
 	}
-	pid = sys_socketpair(SOCK_SEQPACKET, pair);
-	if (pid == 0) {
-		pid = start_program("spawnd-engine", keeper->engine_argv, &pair[1], 1);
-		fd_close(&pair[1]);
-		if (pid < 0)
-			fd_close(&pair[0]);
+	if (keeper->candidate.able) {
+		upgrade_adopt(keeper);
+		return;
 	}
+	pid = start_engine(keeper, &keeper->images.engine, &keeper->link);
 	if (pid < 0) {
 		log_(LOG_ERROR, "the engine cannot be started: %s", err_name(-pid));
 		schedule(keeper);
 		return;
 	}
-	keeper->engine = pid;
-	keeper->engine_starts++;
-	keeper->engine_started_ns = clock_boot_ns();
-	keeper->doorbells_lost = false;
-	link_init(&keeper->link, pair[0]);
-	keeper->watch = loop_fd_create(keeper->loop, keeper->link.fd, LOOP_READ, on_link, keeper);
-	welcome(keeper);
+	engine_take(keeper, pid);
 }
 
 void engine_exited(struct keeper *keeper, int code, int status)
@@ -194,7 +191,10 @@ void engine_exited(struct keeper *keeper, int code, int status)
 	}
 	if (keeper->ending) {
 		loop_stop(keeper->loop);
+	} else if (keeper->candidate.able || upgrade_undo(keeper)) {
+		engine_start(keeper);
 	} else {
+		upgrade_drop(keeper);
 		log_(LOG_ERROR, "the engine ended with %s %d", code == CLD_EXITED ? "status" : "signal", status);
 		schedule(keeper);
 	}
@@ -209,8 +209,8 @@ void engine_give_up(void *arg)
 {
 	struct keeper *keeper = arg;
 
-	log_(LOG_WARNING, "the engine, pid %d, does not end: killed", (int)keeper->engine);
-	orders_kill_engine(keeper);
+	log_(LOG_WARNING, "the engine, pid %d, does not %s: killed", (int)keeper->engine, keeper->before.engine < 0 ? "end" : "begin");
+	orders_kill(keeper->engine);
 }
 
 void engine_terminate(void *arg)
@@ -228,6 +228,16 @@ void engine_terminate(void *arg)
 		log_(LOG_WARNING, "told to end once more: the engine is ended, processes are left running");
 		keeper->ending = true;
 		keeper->exit_status = EXIT_FAILURE;
-		orders_kill_engine(keeper);
+		orders_kill(keeper->engine);
 	}
+}
+
+void engine_ready(struct keeper *keeper, bool is_ready)
+{
+	if (is_ready && !keeper->ready)
+		notify_tell("READY=1");
+	keeper->ready |= is_ready;
+	if (is_ready)
+		upgrade_keep(keeper);
+	background_tell(&keeper->status_fd, is_ready ? 0 : (unsigned char)keeper->exit_status);
 }

@@ -4,22 +4,28 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/loop.h"
-#include "keeper/store.h"
 #include "link/journal.h"
 #include "link/link.h"
+#include "link/store.h"
 #include "spawnd/runtime/v1/keeper.pb.h"
 
 typedef spawnd_runtime_v1_KeeperNotice notice_message;
 typedef spawnd_runtime_v1_KeeperOrder order_message;
 
-#define PATIENCE_US 10000000 /* with an engine that should end */
+#define PATIENCE_US 10000000 /* with an engine that should end, begin or answer */
 #define KEEPER_LAUNCHERS 64  /* those that dead engines left behind, still blocked, are among them */
+
+/* Our programs, opened: whatever becomes of the files, those that work together are started again. -1: not opened yet. */
+struct images {
+	int engine, launcher;
+};
 
 struct keeper {
 	struct loop *loop;
@@ -27,6 +33,8 @@ struct keeper {
 	int journal_fd; /* borrowed from the store */
 	struct store store;
 	char **engine_argv;
+	struct images images;
+	struct images before; /* of the engine before, until this one serves */
 
 	/* the engine */
 	pid_t engine; /* 0: none runs */
@@ -39,6 +47,16 @@ struct keeper {
 	int64_t window_started_ns; /* CLOCK_BOOTTIME */
 	int64_t engine_started_ns; /* the same */
 	bool doorbells_lost;
+
+	struct keeper_candidate {
+		pid_t pid; /* 0: none */
+		bool able; /* it said so: the engine is told to leave */
+		bool ended;
+		struct images images;
+		struct link link;
+		struct loop_fd *watch;
+		struct loop_timer *patience;
+	} candidate;
 
 	struct keeper_launcher {
 		pid_t pid; /* 0: none */
@@ -62,7 +80,7 @@ void reap_all(void *keeper);
 
 /* orders.c: takes at most `most` orders. 0, or -EPIPE when the engine hung up. */
 int orders_receive(struct keeper *keeper, unsigned most);
-void orders_kill_engine(struct keeper *keeper);
+void orders_kill(pid_t pid);                       /* a program of ours; 0: none */
 bool orders_kill_launchers(struct keeper *keeper); /* whether there still are any */
 /*
  * Signals the process of a slot, or its group, while its owner is this one and its exit record is not there: so never a pid
@@ -72,16 +90,25 @@ int orders_signal_slot(struct journal *journal, uint32_t slot, uint64_t owner, i
 
 /* engine_life.c */
 void engine_start(void *keeper);
+void engine_take(struct keeper *keeper, pid_t pid); /* it is the engine, keeper::link its link: welcomes it */
 void engine_exited(struct keeper *keeper, int code, int status);
 void engine_notify(struct keeper *keeper, const notice_message *notice, const int *fd /* borrowed; NULL: none */);
 void engine_doorbell(struct keeper *keeper, uint32_t slot);
 void engine_terminate(void *keeper); /* SIGTERM, SIGINT */
 void engine_reload(void *keeper);    /* SIGHUP */
-void engine_give_up(void *keeper);   /* it does not end by itself */
+void engine_give_up(void *keeper);   /* it does not end by itself, or does not begin */
+void engine_ready(struct keeper *keeper, bool is_ready);
 
-/* start.c: starts a program of ours with descriptors from LINK_FD on. Its pid or -errno. */
-pid_t start_program(const char *name, char *const *argv, const int *fds, size_t count);
+/* upgrade.c */
+void upgrade_begin(struct keeper *keeper, struct images images /* takes */);
+bool upgrade_exited(struct keeper *keeper, const siginfo_t *info); /* whether it was the candidate */
+void upgrade_adopt(struct keeper *keeper);                         /* the candidate is the engine */
+bool upgrade_undo(struct keeper *keeper);                          /* that engine never served: whether there is one before it */
+void upgrade_keep(struct keeper *keeper);                          /* it serves */
+void upgrade_drop(struct keeper *keeper);                          /* no candidate any more */
 
-/* background.c */
-void background_enter(struct keeper *keeper);
-void background_ready(struct keeper *keeper, bool is_ready);
+/* start.c: programs of ours, with descriptors from LINK_FD on. Their pid or -errno. */
+pid_t start_program(const char *name, int *image, char *const *argv, const int *fds, size_t count);
+/* An engine, on a new link. */
+pid_t start_engine(struct keeper *keeper, int *image, struct link *link_out);
+void start_images_close(struct images *images);

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/notify.h"
@@ -117,25 +118,28 @@ static int run(struct keeper *keeper)
 	engine_start(keeper);
 	if (loop_run(keeper->loop) < 0)
 		keeper->exit_status = EXIT_FAILURE;
-	orders_kill_engine(keeper);
+	orders_kill(keeper->engine);
+	upgrade_drop(keeper);
 	if (!keeper->ready && keeper->exit_status == EXIT_USAGE)
 		fputs(usage, stderr);
-	background_ready(keeper, false);
+	engine_ready(keeper, false);
 	store_finish(&keeper->store);
 	return keeper->exit_status;
 }
 
 int main(int argc, char **argv)
 {
-	struct keeper keeper = {.status_fd = -1, .link = {.fd = -1}};
+	struct keeper keeper = {.status_fd = -1, .link = {.fd = -1}, .images = {-1, -1}, .before = {-1, -1}, .candidate.images = {-1, -1}};
 	int done;
 
 	log_set_name("spawnd");
 	clean_inheritance();
-	if (!parse(argc, argv, &keeper))
-		background_enter(&keeper);
-	else if (!isatty(STDIN_FILENO))
+	if (!parse(argc, argv, &keeper)) {
+		keeper.status_fd = background_enter();
+		keeper.background = true;
+	} else if (!isatty(STDIN_FILENO)) {
 		setsid(); /* in a terminal ^C must still reach us */
+	}
 	notify_take();
 	getrlimit(RLIMIT_NOFILE, &keeper.nofile);
 	fd_raise_limit();
@@ -143,7 +147,7 @@ int main(int argc, char **argv)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		log_(LOG_WARNING, "orphans of children will not be reaped: %s", strerror(errno));
 	store_init(&keeper.store);
-	done = open_journal(&keeper);
+	done = keeper.background && keeper.status_fd < 0 ? keeper.status_fd : open_journal(&keeper);
 	keeper.loop = loop_create();
 	if (done < 0 || !keeper.loop) {
 		log_(LOG_ERROR, "the daemon cannot start: %s", strerror(done < 0 ? -done : errno));

@@ -33,10 +33,10 @@ int orders_signal_slot(struct journal *journal, uint32_t slot, uint64_t owner, i
 	return sys_kill(group ? -pid : pid, signal);
 }
 
-void orders_kill_engine(struct keeper *keeper)
+void orders_kill(pid_t pid)
 {
-	if (keeper->engine)
-		sys_kill(keeper->engine, SIGKILL);
+	if (pid > 0)
+		sys_kill(pid, SIGKILL);
 }
 
 bool orders_kill_launchers(struct keeper *keeper)
@@ -66,7 +66,7 @@ static void start_launcher(struct keeper *keeper, uint32_t index)
 	snprintf(hard, sizeof(hard), "%llu", (unsigned long long)keeper->nofile.rlim_max);
 	if (pid == 0) {
 		setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-		pid = start_program(name, argv, (int[]){pair[1], keeper->journal_fd}, 2);
+		pid = start_program(name, &keeper->images.launcher, argv, (int[]){pair[1], keeper->journal_fd}, 2);
 	}
 	if (pid > 0)
 		*place = (struct keeper_launcher){.pid = pid, .index = index, .engine_start = keeper->engine_starts};
@@ -86,7 +86,7 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 
 	switch (order->which_order) {
 	case spawnd_runtime_v1_KeeperOrder_ready_tag:
-		background_ready(keeper, true);
+		engine_ready(keeper, true);
 		if (count)
 			dup2(fds[0], STDERR_FILENO);
 		break;
@@ -114,6 +114,9 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 		keeper->exit_status = order->order.shut_down.exit_status;
 		notify_tell("STOPPING=1");
 		loop_timer_set(keeper->patience, PATIENCE_US);
+		break;
+	case spawnd_runtime_v1_KeeperOrder_upgrade_tag:
+		upgrade_begin(keeper, (struct images){count > 0 ? fd_steal(&fds[0]) : -1, count > 1 ? fd_steal(&fds[1]) : -1});
 		break;
 	default:
 		log_(LOG_ERROR, "an order that is not known: %d", (int)order->which_order);

@@ -42,6 +42,8 @@ static void tell(struct keeper *keeper, uint32_t slot, const siginfo_t *info)
 		engine_doorbell(keeper, slot);
 	else if (info->si_pid == keeper->engine)
 		engine_exited(keeper, info->si_code, info->si_status);
+	else if (upgrade_exited(keeper, info))
+		return;
 	for (struct keeper_launcher *at = keeper->launchers; at < keeper->launchers + KEEPER_LAUNCHERS; at++) {
 		if (at->pid != info->si_pid)
 			continue;

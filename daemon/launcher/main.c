@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -41,6 +42,7 @@ int main(int argc, char **argv)
 	}
 	nofile = (struct rlimit){.rlim_cur = strtoull(argv[1], NULL, 10), .rlim_max = strtoull(argv[2], NULL, 10)};
 	restore_oom_score(argv[3]);
+	prctl(PR_SET_NAME, "spawnd-launcher"); /* we were started by descriptor */
 	for (int fd = 0; fd <= LINK_JOURNAL_FD; fd++)
 		fd_set_cloexec(fd, true);
 	journal = journal_map(LINK_JOURNAL_FD);

@@ -71,7 +71,8 @@ struct journal {
 	_Atomic uint64_t next_id; /* ids are never reused while the keeper lives */
 	_Atomic uint64_t spawned;
 	_Atomic uint64_t event_seq; /* of the last event */
-	uint64_t reserved[11];
+	uint64_t state_version;     /* of what the engine that serves leaves; link/state.h */
+	uint64_t reserved[10];
 	_Atomic int32_t pids[JOURNAL_SLOTS]; /* 0: never cloned */
 	struct journal_slot slot[JOURNAL_SLOTS];
 };

@@ -14,6 +14,8 @@
 #define LINK_FD 3         /* engine: to the keeper; launcher: to the engine */
 #define LINK_JOURNAL_FD 4 /* launcher only; the engine gets the journal from the store */
 
+#define LINK_VERSION 1u /* of the messages to and from keeper and launcher, and of the names in the store */
+
 #define LINK_RECORD_MAX 65536u /* a longer launcher plan goes into a memfd */
 
 /* What the keeper's store holds; `owner` 0 is the daemon itself. */

@@ -56,4 +56,5 @@ int handle_version(struct call *call, const ProtobufCMessage *message, struct er
 int handle_stats(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_metrics(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_set_log_level(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_upgrade(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_shutdown(struct call *call, const ProtobufCMessage *message, struct err *err);

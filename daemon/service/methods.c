@@ -38,6 +38,7 @@ static const struct method methods[] = {
 	{ADMIN, "Stats", TYPE(stats_request), TYPE(stats_reply), UNARY, RIGHT_OBSERVE, handle_stats},
 	{ADMIN, "Metrics", TYPE(metrics_request), TYPE(metrics_reply), UNARY, RIGHT_OBSERVE, handle_metrics},
 	{ADMIN, "SetLogLevel", TYPE(set_log_level_request), TYPE(set_log_level_reply), UNARY, RIGHT_ADMIN, handle_set_log_level},
+	{ADMIN, "Upgrade", TYPE(upgrade_request), TYPE(upgrade_reply), UNARY, RIGHT_ADMIN, handle_upgrade},
 	{ADMIN, "Shutdown", TYPE(shutdown_request), TYPE(shutdown_reply), UNARY, RIGHT_ADMIN, handle_shutdown},
 };
 

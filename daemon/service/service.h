@@ -33,12 +33,18 @@ struct service_facts {
 	uint64_t uptime_ms;
 };
 
+/* The outcome of an upgrade: err is NULL and this engine leaves, or it goes on. */
+typedef void (*service_upgraded_fn)(void *arg, int32_t pid, const char *version, const struct err *err);
+
 /* What services ask of the engine. None may be NULL. */
 struct service_host {
 	void (*facts)(void *context, struct service_facts *facts_out); /* facts_out is zeroed before */
 	/* Begins the orderly end, at the end of this turn; the answer to the client is sent already. */
 	void (*shutdown)(void *context, bool keep);
 	void (*set_log_level)(void *context, enum log_level level);
+	/* Another engine, of the program at path ("": what is installed), takes over. `done` comes once, later, unless an error is
+	 * returned. */
+	int (*upgrade)(void *context, const char *path, service_upgraded_fn done, void *arg, struct err *err);
 	/* Has this client no_new_privs? Then its children have it too. */
 	bool (*no_new_privs)(void *context, const struct peer *peer);
 	/* May this client do such things at all? For rights that depend on the request (a blocking reader needs RIGHT_SIGNAL). */

@@ -22,10 +22,10 @@ ALLOWED = {
 
 # a dangerous act, and the files that may do it
 DOORS = {
-    r"\bclone\(|SYS_clone3|__NR_clone3|\bv?fork\(": {"daemon/launcher/spawn.c", "daemon/keeper/start.c", "daemon/keeper/background.c"},
+    r"\bclone\(|SYS_clone3|__NR_clone3|\bv?fork\(": {"daemon/launcher/spawn.c", "daemon/keeper/start.c", "daemon/base/background.c"},
     r"\bsys_waitid\(|\bwaitpid\(|\bwait4\(": {"daemon/keeper/reap.c"},
     r"\bSCM_RIGHTS\b": {"daemon/base/fdpass.c"},
-    r"\bexecve\(|\bexecv[pe]*\(|\bexecl[pe]*\(": {"daemon/launcher/child.c", "daemon/keeper/start.c"},
+    r"\bf?execve\(|\bexecv[pe]*\(|\bexecl[pe]*\(": {"daemon/launcher/child.c", "daemon/keeper/start.c"},
     r"\bsys_kill\(|[^_.a-z]kill\(|\bsys_pidfd_send_signal\(": {"daemon/keeper/orders.c"},
     r"#include <event2?/|#include <event2": {"daemon/base/loop.c"},
     r"\bsystem\(|\bpopen\(": set(),

@@ -3,14 +3,17 @@
 SPAWND_KILLS says how many kills (10 without it; ./dev chaos takes 500). Every run prints when the kills came."""
 import collections
 import hashlib
+import itertools
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 
 import ttrpc
 from follower import Follower
+from ttrpc import RpcError, admin
 
 KILLS = int(os.environ.get("SPAWND_KILLS", "10"))
 KEPT, DIRECT = 1, 2
@@ -83,7 +86,44 @@ def phases_now(loads, age):
     return (flowing & PHASES) | launching | ({"recovering"} if age < 0.02 else set())
 
 
+def kill(daemon, engine):
+    os.kill(engine, signal.SIGKILL)
+    return True
+
+
+def upgrade_to(paths):
+    """Upgrades to one program after the other. False: it was refused, as `paths` says it must be."""
+    paths = itertools.cycle(paths)
+
+    def upgrade(daemon, engine):
+        path, good = next(paths)
+        try:
+            with daemon.client() as client:
+                client.call("Admin", "Upgrade", admin.UpgradeRequest(path=str(path).encode()), admin.UpgradeReply())
+        except RpcError as refused:
+            assert not good and "take over" in refused.message, refused
+            return False
+        assert good, path
+        return True
+
+    return upgrade
+
+
 def test_nothing_is_lost(daemon, tmp_path):
+    phases = endure(daemon, tmp_path, KILLS, kill)
+    assert set(phases) == PHASES or KILLS < 100, f"a phase was never hit: {PHASES - set(phases)}"
+
+
+def test_upgrades_lose_nothing(daemon, tmp_path):
+    engine = ttrpc.BUILD / "bin" / "spawnd-engine"
+    twin = tmp_path / "twin"
+    shutil.copy(engine, twin)
+    bad = [("/bin/false", False), (ttrpc.BUILD / "bin" / "test-engine-future", False)]
+    endure(daemon, tmp_path, max(KILLS // 5, 4), upgrade_to([(twin, True), bad[0], (engine, True), bad[1]]))
+
+
+def endure(daemon, tmp_path, count, strike):
+    """The load, while the engine is struck again and again; everything is accounted for at the end. Returns the phases that were hit."""
     done, phases, marks = threading.Event(), collections.Counter(), tmp_path / "marks"
     works = {"kept": writer(daemon, KEPT), "direct": writer(daemon, DIRECT), "cat": cat(daemon)}
     works |= {f"spawn{n}": spawner(daemon, marks) for n in range(4)}
@@ -92,12 +132,15 @@ def test_nothing_is_lost(daemon, tmp_path):
         before = client.stats()
     restarts = before.engine_restarts
     pid, born = before.engine_pid, time.monotonic()
-    for _ in range(KILLS):
+    struck = 0
+    for _ in range(count):
         # an engine that lived for a second is started again at once; some are killed in the middle of their first steps
         if done.wait(random.choice((0, 0.01, 1.0, 1.0, 1.1, 1.2)) + random.random() * 0.05):
             break
         phases.update(phases_now(loads, time.monotonic() - born))
-        os.kill(pid, signal.SIGKILL)
+        if not strike(daemon, pid):
+            continue
+        struck += 1
         while not done.is_set():
             try:
                 with daemon.client() as client:
@@ -114,9 +157,9 @@ def test_nothing_is_lost(daemon, tmp_path):
         if load.failure:
             raise AssertionError(f"{load.name}, round {load.rounds}") from load.failure
     print(f"kills {restarts - before.engine_restarts}, by phase {dict(phases)}, rounds { {l.name: l.rounds for l in loads} }")
-    assert restarts - before.engine_restarts == KILLS
-    assert set(phases) == PHASES or KILLS < 100, f"a phase was never hit: {PHASES - set(phases)}"
+    assert restarts - before.engine_restarts == struck
     started = collections.Counter(marks.read_text().split())
     expected = [mark for load in loads for mark in getattr(load, "marks", [])]
     assert sorted(started) == sorted(expected) and set(started.values()) == {1}, "a process was lost or started twice"
     assert daemon.zombies() == []
+    return phases

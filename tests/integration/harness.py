@@ -18,7 +18,8 @@ SPAWNCTL = str(BIN / "spawnctl")
 class Daemon:
     """A spawnd in the foreground. `start` returns once it said READY; `stop` asserts that it ended well."""
 
-    def __init__(self, directory, args=(), env=None, preexec=None):
+    def __init__(self, directory, args=(), env=None, preexec=None, program=BIN / "spawnd"):
+        self.program = program
         self.directory = pathlib.Path(directory)
         self.socket = self.directory / "s"
         self.log = self.directory / "log"
@@ -33,7 +34,7 @@ class Daemon:
             notify.bind(name)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    [str(BIN / "spawnd"), "--foreground", "--socket", str(self.socket), *self.args],
+                    [str(self.program), "--foreground", "--socket", str(self.socket), *self.args],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self.preexec,
                     env=dict(self.env, NOTIFY_SOCKET=name))
             pidfd = os.pidfd_open(self.process.pid)

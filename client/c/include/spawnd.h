@@ -454,6 +454,12 @@ SPAWND_API int spawnd_version(struct spawnd *client, char **version_out, struct 
 SPAWND_API int spawnd_metrics(struct spawnd *client, char **text_out, struct spawnd_error *error);
 /* "error", "warning", "info", "debug" */
 SPAWND_API int spawnd_set_log_level(struct spawnd *client, const char *level, struct spawnd_error *error);
+/*
+ * Has another engine go on from the one that serves: the program at path (absolute; NULL: what is installed). Returns when it has
+ * said that it can. Then the connection is lost and made anew; spawnd_get_stats tells engine_pid when the new one serves, another
+ * pid when it ended before and the old program goes on. The version is the caller's to free; each out may be NULL.
+ */
+SPAWND_API int spawnd_upgrade(struct spawnd *client, const char *path, char **version_out, int *engine_pid_out, struct spawnd_error *error);
 /* Ends the daemon, and what on_shutdown says; keep: leaves every process running. */
 SPAWND_API int spawnd_shutdown(struct spawnd *client, bool keep, struct spawnd_error *error);
 

@@ -1,4 +1,6 @@
 /* The daemon itself: version, figures, log level, its end. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "internal.h"
 #include "spawnd/v1/admin.pb-c.h"
@@ -45,6 +47,28 @@ int spawnd_set_log_level(struct spawnd *client, const char *level, struct spawnd
 
 	request.level = (char *)level;
 	return call_plain(client, "SetLogLevel", &request.base, &spawnd__v1__set_log_level_reply__descriptor, error);
+}
+
+int spawnd_upgrade(struct spawnd *client, const char *path, char **version_out, int *engine_pid_out, struct spawnd_error *error)
+{
+	Spawnd__V1__UpgradeRequest request = SPAWND__V1__UPGRADE_REQUEST__INIT;
+	const Spawnd__V1__UpgradeReply *answer;
+	ProtobufCMessage *reply;
+	char key[CLIENT_KEY_SIZE];
+
+	client_key(client, key);
+	request.idempotency_key = key;
+	if (path)
+		request.path = (ProtobufCBinaryData){.len = strlen(path), .data = (uint8_t *)path};
+	if (unary_call(client, SERVICE_ADMIN, "Upgrade", &request.base, &spawnd__v1__upgrade_reply__descriptor, &reply, error) < 0)
+		return -1;
+	answer = (const Spawnd__V1__UpgradeReply *)reply;
+	if (version_out)
+		*version_out = mem_strdup(answer->version);
+	if (engine_pid_out)
+		*engine_pid_out = answer->engine_pid;
+	protobuf_c_message_free_unpacked(reply, NULL);
+	return 0;
 }
 
 int spawnd_shutdown(struct spawnd *client, bool keep, struct spawnd_error *error)

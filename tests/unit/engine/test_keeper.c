@@ -1,6 +1,7 @@
 /* The link to the keeper, with a keeper that the test plays at the other end; and what recovery makes of its store. */
 #include <CUnit/CUnit.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -20,6 +21,10 @@ static struct world {
 	unsigned exited, rescans, terminated, reloads, lost, launchers;
 	uint32_t slot;
 	int launcher_error;
+	unsigned offers, upgraded;
+	int offered; /* descriptors of the last */
+	bool refuses;
+	char why[64];
 	int signalled; /* how often */
 	int error;
 } world;
@@ -56,6 +61,20 @@ static void on_reload(void *context)
 	world.reloads++;
 }
 
+static int on_offer(void *context, int journal, int ledger, struct err *err)
+{
+	world.offers++;
+	world.offered = (journal >= 0) + (ledger >= 0);
+	return world.refuses ? err_set(err, STATUS_FAILED_PRECONDITION, "not from there") : 0;
+}
+
+static void on_upgraded(void *context, int32_t pid, const char *version, const char *why)
+{
+	world.upgraded++;
+	snprintf(world.why, sizeof(world.why), "%s", why ? why : version);
+	loop_stop(world.loop);
+}
+
 static void on_lost(void *context)
 {
 	world.lost++;
@@ -69,6 +88,8 @@ static const struct keeper_observer observer = {
 	.on_launcher_exited = on_launcher_exited,
 	.on_terminate = on_terminate,
 	.on_reload = on_reload,
+	.on_offer = on_offer,
+	.on_upgraded = on_upgraded,
 	.on_lost = on_lost,
 };
 
@@ -390,5 +411,74 @@ void test_orders_wait_for_room(void)
 			break;
 	}
 	CU_ASSERT_EQUAL(taken, sent);
+	close_world();
+}
+
+static void offer(uint32_t version)
+{
+	spawnd_runtime_v1_KeeperNotice notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_offer_tag, .notice.offer.link = version};
+	int fds[2] = {sys_memfd("journal", 0), sys_memfd("ledger", 0)};
+
+	CU_ASSERT_EQUAL(link_send(&world.other, spawnd_runtime_v1_KeeperNotice_fields, &notice, fds, 2), 0);
+	sys_close(fds[0]);
+	sys_close(fds[1]);
+}
+
+void test_a_candidate_says_that_it_can_and_waits_for_its_turn(void)
+{
+	spawnd_runtime_v1_KeeperOrder order;
+	struct stored_list list;
+	struct err err = {0};
+
+	open_world();
+	offer(LINK_VERSION);
+	welcome(0, 3);
+	CU_ASSERT_EQUAL(keeper_welcome(world.keeper, &list, &err), 0);
+	CU_ASSERT_EQUAL(world.offers, 1);
+	CU_ASSERT_EQUAL(world.offered, 2);
+	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_able_tag);
+	CU_ASSERT_STRING_EQUAL(order.order.able.version, SPAWND_VERSION);
+	stored_list_finish(&list);
+	close_world();
+}
+
+void test_a_candidate_that_cannot_says_why(void)
+{
+	spawnd_runtime_v1_KeeperOrder order;
+	struct stored_list list;
+	struct err err = {0};
+
+	open_world();
+	world.refuses = true;
+	offer(LINK_VERSION);
+	CU_ASSERT_TRUE(keeper_welcome(world.keeper, &list, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err.message, "not from there");
+	keeper_shut_down(world.keeper, 1, err.message);
+	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_shut_down_tag);
+	CU_ASSERT_STRING_EQUAL(order.order.shut_down.why, "not from there");
+	offer(LINK_VERSION + 1);
+	CU_ASSERT_TRUE(keeper_welcome(world.keeper, &list, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "version"));
+	CU_ASSERT_EQUAL(world.offers, 1);
+	close_world();
+}
+
+void test_the_outcome_of_an_upgrade_is_told(void)
+{
+	spawnd_runtime_v1_KeeperNotice notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_upgraded_tag};
+	spawnd_runtime_v1_KeeperOrder order;
+
+	open_started();
+	CU_ASSERT_EQUAL(keeper_upgrade(world.keeper, NULL, 0), 0);
+	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_upgrade_tag);
+	strcpy(notice.notice.upgraded.why, "it does not like us");
+	notify(notice, NULL);
+	run();
+	CU_ASSERT_STRING_EQUAL(world.why, "it does not like us");
+	notice.notice.upgraded = (spawnd_runtime_v1_Upgraded){.able = true, .pid = 12, .version = "2.0"};
+	notify(notice, NULL);
+	run();
+	CU_ASSERT_STRING_EQUAL(world.why, "2.0");
+	CU_ASSERT_EQUAL(world.upgraded, 2);
 	close_world();
 }

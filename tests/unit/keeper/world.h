@@ -24,6 +24,7 @@ static void open_world(void)
 	memset(&keeper, 0, sizeof(keeper));
 	CU_ASSERT_EQUAL_FATAL(sys_socketpair(SOCK_SEQPACKET, pair), 0);
 	keeper.status_fd = -1;
+	keeper.images = keeper.before = keeper.candidate.images = (struct images){-1, -1};
 	keeper.ready = true;
 	keeper.loop = loop_create();
 	keeper.reap_more = loop_defer_create(keeper.loop, reap_all, &keeper);

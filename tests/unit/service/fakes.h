@@ -795,6 +795,9 @@ struct fake {
 	struct service *service;
 	struct peer peer;
 	bool may_signal;
+	service_upgraded_fn upgraded; /* of the upgrade under way */
+	void *upgraded_arg;
+	char upgraded_to[64];
 };
 
 static inline void fake_facts(void *context, struct service_facts *facts_out)
@@ -809,6 +812,18 @@ static inline void fake_shutdown(void *context, bool keep)
 
 static inline void fake_set_log_level(void *context, enum log_level level)
 {
+}
+
+static inline int fake_upgrade(void *context, const char *path, service_upgraded_fn done, void *arg, struct err *err)
+{
+	struct fake *fake = context;
+
+	if (fake->upgraded)
+		return err_set(err, STATUS_FAILED_PRECONDITION, "an upgrade is under way");
+	fake->upgraded = done;
+	fake->upgraded_arg = arg;
+	snprintf(fake->upgraded_to, sizeof(fake->upgraded_to), "%s", path);
+	return 0;
 }
 
 static inline bool fake_no_new_privs(void *context, const struct peer *peer)
@@ -827,6 +842,7 @@ static const struct service_host fake_host = {
 	.facts = fake_facts,
 	.shutdown = fake_shutdown,
 	.set_log_level = fake_set_log_level,
+	.upgrade = fake_upgrade,
 	.no_new_privs = fake_no_new_privs,
 	.may = fake_may,
 };

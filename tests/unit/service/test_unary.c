@@ -445,3 +445,40 @@ void test_words_of_both_sides(void)
 	CU_ASSERT_EQUAL(convert_signal(-1, true, "signal", NULL), -EINVAL);
 	CU_ASSERT_EQUAL(convert_signal(64, false, "signal", NULL), 0);
 }
+
+static int upgrade(struct call *call, const char *path, size_t length)
+{
+	Spawnd__V1__UpgradeRequest request = SPAWND__V1__UPGRADE_REQUEST__INIT;
+
+	request.path = (ProtobufCBinaryData){.len = length, .data = (uint8_t *)path};
+	request.idempotency_key = (char *)"up";
+	return fake_call(&fake, call, "Upgrade", &request);
+}
+
+void test_upgrade_answers_when_the_other_engine_has(void)
+{
+	struct err refused = {.status = STATUS_FAILED_PRECONDITION};
+	Spawnd__V1__UpgradeReply *reply;
+	struct call call, again;
+
+	fake_begin(&fake);
+	CU_ASSERT_TRUE(upgrade(&call, "not/absolute", 12) < 0);
+	CU_ASSERT_TRUE(upgrade(&call, "/nul\0byte", 9) < 0);
+	CU_ASSERT_EQUAL(upgrade(&call, "/new/engine", 11), 0);
+	CU_ASSERT_STRING_EQUAL(fake.upgraded_to, "/new/engine");
+	CU_ASSERT_FALSE(call.ended);
+	fake.upgraded(fake.upgraded_arg, 0, NULL, &refused);
+	CU_ASSERT_TRUE(call.ended);
+	CU_ASSERT_EQUAL(call.status, STATUS_FAILED_PRECONDITION);
+	fake.upgraded = NULL;
+	CU_ASSERT_EQUAL(upgrade(&call, "/new/engine", 11), 0);
+	fake.upgraded(fake.upgraded_arg, 4712, "2.0", NULL);
+	CU_ASSERT_TRUE(call.ended);
+	CU_ASSERT_EQUAL(upgrade(&again, "/new/engine", 11), 0); /* the same key: not once more */
+	reply = spawnd__v1__upgrade_reply__unpack(NULL, again.reply_size, again.reply);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(reply);
+	CU_ASSERT_EQUAL(reply->engine_pid, 4712);
+	CU_ASSERT_STRING_EQUAL(reply->version, "2.0");
+	spawnd__v1__upgrade_reply__free_unpacked(reply, NULL);
+	fake_end_all(&fake);
+}

@@ -1,5 +1,5 @@
 /* The store: a hash of owners, each with a short list; and all in one list, for the walk. */
-#include "keeper/store.h"
+#include "link/store.h"
 
 #include <uthash.h>
 
@@ -80,6 +80,16 @@ void store_drop(struct store *store, uint64_t owner, uint32_t kind, uint32_t ind
 		HASH_DELETE(hh, store->owners, place);
 		free(place);
 	}
+}
+
+int store_find(const struct store *store, uint64_t owner, uint32_t kind)
+{
+	const struct store_owner *place = find_owner(store, owner);
+	const struct stored *stored = place ? LIST_FIRST(&place->list) : NULL;
+
+	while (stored && stored->kind != kind)
+		stored = LIST_NEXT(stored, same);
+	return stored ? stored->fd : -1;
 }
 
 void store_rewind(struct store *store)

@@ -31,6 +31,8 @@ void store_init(struct store *store);
 void store_put(struct store *store, uint64_t owner, uint32_t kind, uint32_t index, int fd /* takes */);
 /* kind 0: every kind. all_indexes: every index of that kind. */
 void store_drop(struct store *store, uint64_t owner, uint32_t kind, uint32_t index, bool all_indexes);
+/* One of this kind, borrowed; -1: there is none. */
+int store_find(const struct store *store, uint64_t owner, uint32_t kind);
 /* Walks over all from the first; NULL at the end. Puts and drops on the way are fine. */
 void store_rewind(struct store *store);
 const struct stored *store_next(struct store *store);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "keeper/store.h"
+#include "link/store.h"
 #include "link/link.h"
 
 static int open_null(void)

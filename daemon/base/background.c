@@ -1,7 +1,6 @@
-/*
- * Going to the background, and telling whoever waits that the daemon is ready: the process that was started (it stays in
- * front until then, copies what is logged meanwhile, and ends with the daemon's status), and a service manager.
- */
+/* See background.h. */
+#include "base/background.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,9 +11,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/notify.h"
 #include "base/sys.h"
-#include "keeper/keeper.h"
 
 /* Stays in front: shows the log until the status comes. Never returns. */
 static _Noreturn void wait_in_front(int status_fd, int log_fd)
@@ -45,41 +42,33 @@ static void silence(int first, int last)
 		dup2(null, fd);
 }
 
-void background_enter(struct keeper *keeper)
+int background_enter(void)
 {
 	int status[2], messages[2];
 	pid_t pid = sys_pipe(status, 0) < 0 || sys_pipe(messages, 0) < 0 ? -1 : fork();
 
-	if (pid < 0) {
-		log_(LOG_ERROR, "cannot go into the background: %s", strerror(errno));
-		exit(EXIT_FAILURE);
-	}
+	if (pid < 0)
+		return -errno;
 	sys_close(status[pid > 0]);
 	sys_close(messages[pid > 0]);
 	if (pid > 0)
 		wait_in_front(status[0], messages[0]);
-	keeper->status_fd = status[1];
-	keeper->background = true;
 	setsid();
 	if (chdir("/") < 0)
 		log_(LOG_WARNING, "chdir /: %s", strerror(errno));
 	silence(STDIN_FILENO, STDOUT_FILENO);
 	dup2(messages[1], STDERR_FILENO);
 	sys_close(messages[1]);
+	return status[1];
 }
 
-void background_ready(struct keeper *keeper, bool is_ready)
+void background_tell(int *fd, unsigned char status)
 {
-	unsigned char status = is_ready ? 0 : (unsigned char)keeper->exit_status;
-
-	if (is_ready && !keeper->ready)
-		notify_tell("READY=1");
-	keeper->ready |= is_ready;
-	if (keeper->status_fd < 0)
+	if (*fd < 0)
 		return;
 	log_flush();
-	if (sys_write(keeper->status_fd, &status, 1) < 0)
+	if (sys_write(*fd, &status, 1) < 0)
 		log_(LOG_INFO, "whoever started the daemon did not wait for it");
-	fd_close(&keeper->status_fd);
+	fd_close(fd);
 	silence(STDERR_FILENO, STDERR_FILENO);
 }
