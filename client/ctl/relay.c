@@ -16,6 +16,7 @@
 #include "tty.h"
 
 #define HELD_LIMIT (64u << 20) /* far above any window: only a daemon that ignores credit gets there */
+#define FOREGROUND_LOOK_MS 200
 #define CONTROL_P 0x10
 #define CONTROL_Q 0x11
 
@@ -210,15 +211,21 @@ static void send_input(struct relay *relay)
 	relay->input_full = relay->input_start < relay->input_end;
 }
 
+/* Our terminal is somebody else's now: reading there would stop us, and with us the child's output. */
+static bool is_background(const struct relay *relay)
+{
+	return relay->source_is_tty && tty_is_background(relay->source);
+}
+
 /* Reads once; what was read before has been passed on. */
 static void read_input(struct relay *relay)
 {
 	ssize_t got;
 
-	if (relay->source_is_tty && tty_is_background(relay->source))
+	if (is_background(relay))
 		return;
 	got = read(relay->source, relay->input + 1, RELAY_INPUT);
-	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+	if (got < 0 && (errno == EINTR || errno == EAGAIN || (errno == EIO && is_background(relay))))
 		return;
 	if (relay->letters) {
 		letters_take(relay, relay->input + 1, got > 0 ? (size_t)got : 0);
@@ -243,7 +250,7 @@ static void read_input(struct relay *relay)
 static bool wants_input(const struct relay *relay)
 {
 	return relay->source >= 0 && relay->spawned && !relay->exited && relay->input_start == relay->input_end &&
-	       !(relay->letters && letters_are_full(relay)) && !(relay->source_is_tty && tty_is_background(relay->source));
+	       !(relay->letters && letters_are_full(relay));
 }
 
 static void on_writable(void *context, struct spawnd_process *process)
@@ -392,8 +399,6 @@ static void stop_both(struct relay *relay)
 	flush_connection(relay);
 	tty_restore();
 	raise(SIGSTOP);
-	if (relay->terminal)
-		tty_resume();
 }
 
 static void send_size(struct relay *relay)
@@ -470,21 +475,32 @@ static void flush_outlets(struct relay *relay)
 
 enum { POLL_CLIENT, POLL_SIGNALS, POLL_INPUT, POLL_FIXED };
 
+/* How long a turn may wait. A shell's fg of a job that runs tells the job nothing: whoever waits for the terminal must look. */
+static int patience(struct relay *relay, bool background)
+{
+	int limit = handover_patience(relay);
+
+	return background && (limit < 0 || limit > FOREGROUND_LOOK_MS) ? FOREGROUND_LOOK_MS : limit;
+}
+
 /* One turn of the loop: false when the connection is lost. */
 static bool turn(struct relay *relay)
 {
 	struct pollfd polled[POLL_FIXED + 3 * RELAY_SLOTS];
 	struct spawnd *client = relay->ctl->client;
+	bool wanted = wants_input(relay), background = (wanted || relay->terminal) && is_background(relay);
 	size_t count = POLL_FIXED;
 
+	if (relay->terminal && !background)
+		tty_resume();
 	polled[POLL_CLIENT] = (struct pollfd){.fd = relay->ended ? -1 : spawnd_fd(client), .events = spawnd_events(client)};
 	polled[POLL_SIGNALS] = (struct pollfd){.fd = relay->signals, .events = POLLIN};
-	polled[POLL_INPUT] = (struct pollfd){.fd = wants_input(relay) ? relay->source : -1, .events = POLLIN};
+	polled[POLL_INPUT] = (struct pollfd){.fd = wanted && !background ? relay->source : -1, .events = POLLIN};
 	for (size_t i = 0; i < relay->outlet_count; i++)
 		if (relay->outlets[i].held_start < relay->outlets[i].held_end)
 			polled[count++] = (struct pollfd){.fd = relay->outlets[i].sink.fd, .events = POLLOUT};
 	count = handover_poll(relay, polled, count);
-	if (poll(polled, count, handover_patience(relay)) < 0)
+	if (poll(polled, count, patience(relay, background)) < 0)
 		return errno == EINTR;
 	flush_outlets(relay);
 	handover_move(relay);

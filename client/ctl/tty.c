@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 
-static struct termios cooked, raw;
+static struct termios cooked;             /* as it was before it became raw */
 static volatile sig_atomic_t raw_fd = -1; /* the terminal to restore */
 static int known_fd = -1;
 
@@ -40,8 +40,12 @@ void tty_restore(void)
 
 void tty_resume(void)
 {
-	if (known_fd < 0)
+	struct termios raw;
+
+	if (known_fd < 0 || raw_fd >= 0 || tty_is_background(known_fd) || tcgetattr(known_fd, &cooked) < 0)
 		return;
+	raw = cooked;
+	cfmakeraw(&raw);
 	set_attributes(known_fd, &raw);
 	raw_fd = known_fd;
 }
@@ -61,8 +65,6 @@ int tty_raw(int fd)
 
 	if (tcgetattr(fd, &cooked) < 0)
 		return -errno;
-	raw = cooked;
-	cfmakeraw(&raw);
 	for (size_t i = 0; i < array_size(deadly); i++) {
 		struct sigaction before;
 

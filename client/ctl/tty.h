@@ -3,11 +3,11 @@
 
 #include <stdbool.h>
 
-/* Puts the terminal into raw mode until tty_restore, exit() or a deadly signal. 0 or -errno. */
+/* Puts the terminal into raw mode, now or by tty_resume once it is ours, until tty_restore, exit() or a deadly signal. 0 or -errno. */
 int tty_raw(int fd);
 /* Takes raw mode back; fine when it is not on. Async-signal-safe. */
 void tty_restore(void);
-/* Raw again, after tty_restore. */
+/* Raw again, after tty_restore, from what it is now; nothing while the terminal is somebody else's, or raw already. */
 void tty_resume(void);
 /* false when fd is no terminal or does not know its size. */
 bool tty_size(int fd, unsigned *rows_out, unsigned *columns_out);

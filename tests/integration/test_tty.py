@@ -132,6 +132,79 @@ def test_the_terminal_is_restored_when_the_child_is_killed(daemon, terminal):
     assert is_cooked(child)
 
 
+@pytest.fixture
+def shell(daemon):
+    """A function that opens an interactive shell with job control, which finds spawnctl."""
+    opened = []
+
+    def open_shell(*command):
+        path = f"{os.path.dirname(SPAWNCTL)}:{os.environ['PATH']}"
+        env = dict(daemon.env, PATH=path, TERM="dumb", PS1="shell> ", ENV="")
+        child = pexpect.spawn(command[0], list(command[1:]), env=env, dimensions=(24, 200), timeout=30)
+        opened.append(child)
+        child.expect_exact("shell> ")
+        return child
+
+    yield open_shell
+    for child in opened:
+        child.close(force=True)
+
+
+SHELLS = [["bash", "--norc", "--noprofile"], ["dash", "-i"]]
+
+
+@pytest.mark.parametrize("command", SHELLS, ids=lambda command: command[0])
+def test_a_job_that_comes_to_the_foreground_reads(shell, command):
+    child = shell(*command)
+    child.sendline("spawnctl run -- sh -c 'echo up; cat; echo end; exit 3' &")
+    child.expect("up\r+\n")
+    child.sendline("echo still $((6 * 7))")
+    child.expect("still 42\r\n")
+    child.sendline("fg")
+    child.expect("spawnctl run")
+    child.sendline("word")
+    child.expect("word\r\n.*word\r\n")
+    child.sendeof()
+    child.expect("end\r\n")
+    child.sendline("echo status $?")
+    child.expect("status 3\r\n")
+
+
+@pytest.mark.parametrize("command", SHELLS, ids=lambda command: command[0])
+def test_a_job_that_was_stopped_and_continued_reads(shell, command):
+    child = shell(*command)
+    child.sendline("spawnctl run -- sh -c 'echo up; cat; echo end'")
+    child.expect("up\r+\n")
+    child.send("\x1a")
+    child.expect("shell> ")
+    child.sendline("bg")
+    child.expect("shell> ")
+    child.sendline("echo still $((6 * 7))")
+    child.expect("still 42\r\n")
+    child.sendline("fg")
+    child.expect("spawnctl run")
+    child.sendline("word")
+    child.expect("word\r\n.*word\r\n")
+    child.sendeof()
+    child.expect("end\r\n")
+
+
+def test_a_background_job_leaves_the_terminal_alone(shell):
+    child = shell("dash", "-i")
+    child.sendline("spawnctl run -t -- sh -c 'echo up; read word; echo got $word' &")
+    child.expect("up\r+\n")
+    child.sendline("stty -a")
+    child.expect(r"[^-]icanon")
+    assert b"-icanon" not in child.before
+    child.sendline("fg")
+    child.expect("spawnctl run")
+    child.sendline("it")
+    child.expect("got it\r\n")
+    child.sendline("stty -a")
+    child.expect(r"[^-]icanon")
+    assert b"-icanon" not in child.before
+
+
 def test_two_streams_are_one_terminal(terminal):
     child = terminal("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && echo all three >&2")
     child.expect_exact("all three")
