@@ -66,8 +66,8 @@ int paths_check_dir(const char *dir, int own, struct err *err)
 	if (status.st_uid != geteuid() && (own || status.st_uid != 0))
 		return err_set(err, STATUS_PERMISSION_DENIED, "%s belongs to uid %u, not to uid %u; refused for a socket", dir,
 			(unsigned)status.st_uid, (unsigned)geteuid());
-	if (own && (status.st_mode & 077))
-		return err_set(err, STATUS_PERMISSION_DENIED, "%s has mode %04o, must be 0700; refused for a socket", dir,
+	if (own && (status.st_mode & 066))
+		return err_set(err, STATUS_PERMISSION_DENIED, "%s has mode %04o, must be 0700 or 0711; refused for a socket", dir,
 			(unsigned)(status.st_mode & 07777));
 	if ((status.st_mode & 022) && !(status.st_mode & S_ISVTX))
 		return err_set(err, STATUS_PERMISSION_DENIED, "%s can be written by others (mode %04o); refused for a socket", dir,

@@ -21,7 +21,7 @@ int paths_check_length(const char *path, struct err *err);
 
 /*
  * Whether a socket in dir can be trusted: a real directory (no symbolic link) of this user or of root, that nobody else
- * can write to unless it is sticky. With `own` it must be this user's and closed to everybody else. 0 or negative.
+ * can write to unless it is sticky. With `own` it must be this user's and let others at most pass (0711). 0 or negative.
  */
 int paths_check_dir(const char *dir, int own, struct err *err);
 

@@ -10,7 +10,6 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/sys.h"
-#include "engine/access.h"
 
 #define ACCEPTS_PER_TURN 64
 #define PAUSE_US 100000
@@ -76,9 +75,9 @@ static int on_authorize(void *context, struct peer *peer, const struct method *m
 
 	if (!client)
 		return err_set(err, STATUS_INTERNAL, "a call of a client that is not connected");
-	if (access_authorize(&client->access, "/proc", *control->config.allow_foreign_ns, method, err) == 0)
+	if (access_authorize(&control->config.access, &client->access, method, err) == 0)
 		return 0;
-	control->config.on_refused(control->config.context, client->access.uid, client->access.pid, method, err->message);
+	control->config.on_refused(control->config.context, client->access.ids.uid, client->access.pid, method, err->message);
 	return -EPERM;
 }
 
@@ -91,6 +90,7 @@ static void on_peer_gone(void *context, struct peer *peer)
 	if (!client)
 		return;
 	HASH_DEL(control->clients, client);
+	access_finish(&client->access);
 	free(client);
 	loop_timer_cancel(control->pause); /* descriptors came free */
 	resume(control);
@@ -99,27 +99,33 @@ static void on_peer_gone(void *context, struct peer *peer)
 
 static const struct peer_observer observer = {.authorize = on_authorize, .on_gone = on_peer_gone};
 
-/* Makes a client of an accepted socket (taken). */
+/* Makes a client of an accepted socket (taken), or tells it why not. */
 static void admit(struct control *control, int fd)
 {
-	struct ucred credentials = {.uid = (uid_t)-1};
-	socklen_t size = sizeof(credentials);
+	struct access_client access;
 	struct client *client;
-	struct peer *peer;
+	struct err err;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || !access_may_connect(credentials.uid, geteuid())) {
-		control->config.on_refused(control->config.context, credentials.uid, credentials.pid, NULL, "another user");
+	if (access_read(&access, fd) < 0) {
 		sys_close(fd);
 		return;
 	}
-	peer = peer_create(&control->server, fd);
-	if (!peer)
+	if (!access_may_connect(&control->config.access, &access)) {
+		err_set(&err, STATUS_PERMISSION_DENIED, "uid %u has no role here", (unsigned)access.ids.uid);
+		control->config.on_refused(control->config.context, access.ids.uid, access.pid, NULL, err.message);
+		access_finish(&access);
+		peer_turn_away(fd, &err);
 		return;
+	}
 	client = mem_alloc(sizeof(*client));
-	client->peer = peer;
-	client->access.uid = peer_uid(peer);
-	client->access.pid = peer_pid(peer);
-	client->access.pidfd = peer_pidfd(peer);
+	client->access = access;
+	client->peer = peer_create(&control->server, fd);
+	if (!client->peer) {
+		access_finish(&client->access);
+		free(client);
+		return;
+	}
+	client->access.pidfd = peer_pidfd(client->peer);
 	HASH_ADD_PTR(control->clients, peer, client);
 	control->config.on_count(control->config.context, control_clients(control));
 }
@@ -199,14 +205,37 @@ bool control_may(struct control *control, const struct peer *peer, enum right ri
 {
 	struct client *client = find_client(control, peer);
 
-	return client && access_may(&client->access, "/proc", *control->config.allow_foreign_ns, right);
+	return client && access_may(&control->config.access, &client->access, right);
+}
+
+bool control_is_master(struct control *control, const struct peer *peer)
+{
+	struct client *client = find_client(control, peer);
+
+	return client && access_is_master(&control->config.access, &client->access);
+}
+
+int control_run_as(struct control *control, const struct peer *peer, const struct client_ids *ids, struct err *err)
+{
+	struct client *client = find_client(control, peer);
+
+	if (!client)
+		return err_set(err, STATUS_INTERNAL, "a call of a client that is not connected");
+	return access_run_as(&control->config.access, &client->access, ids, err);
+}
+
+int control_nice(struct control *control, const struct peer *peer, int nice, struct err *err)
+{
+	struct client *client = find_client(control, peer);
+
+	return client ? access_nice(&control->config.access, &client->access, nice, err) : -EPERM;
 }
 
 bool control_no_new_privs(struct control *control, const struct peer *peer)
 {
 	struct client *client = find_client(control, peer);
 
-	return !client || access_no_new_privs(&client->access, "/proc");
+	return !client || access_no_new_privs(&control->config.access, &client->access);
 }
 
 bool control_is_flushed(const struct control *control)

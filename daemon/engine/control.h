@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/access.h"
 #include "rpc/peer.h"
 
 struct control;
@@ -18,7 +19,7 @@ struct control_config {
 	int socket; /* listening, O_NONBLOCK; borrowed */
 	struct method_table methods;
 	size_t clients_max;
-	const bool *allow_foreign_ns; /* may change while running */
+	struct access_rules access;
 	uint64_t stall_ms;
 	void (*on_gone)(void *context, struct peer *peer); /* a client is gone; before its memory goes */
 	void (*on_count)(void *context, size_t clients);   /* a client came or went */
@@ -32,6 +33,12 @@ void control_destroy(struct control *control); /* NULL is fine; closes all clien
 
 size_t control_clients(const struct control *control);
 bool control_may(struct control *control, const struct peer *peer, enum right right);
+/* Is it root or the daemon's own user? */
+bool control_is_master(struct control *control, const struct peer *peer);
+/* May its processes have these ids? 0, or negative with *err (access_run_as). */
+int control_run_as(struct control *control, const struct peer *peer, const struct client_ids *ids, struct err *err);
+/* The same of a niceness (access_nice). */
+int control_nice(struct control *control, const struct peer *peer, int nice, struct err *err);
 bool control_no_new_privs(struct control *control, const struct peer *peer);
 
 /* Accepts no more, for good. */

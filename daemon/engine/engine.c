@@ -77,6 +77,15 @@ static void on_terminate(void *context)
 	shutdown_begin(engine->shutdown, false, "the keeper was asked to end");
 }
 
+/* Lets others reach the socket when anything is granted to them. That they may not is no reason not to serve. */
+static void open_to_others(struct engine *engine)
+{
+	struct err err;
+
+	if (instance_open(engine->socket_path, engine->own_dir, grants_any(&engine->options.grants), &err) < 0)
+		log_(LOG_WARNING, "socket: %s", err.message);
+}
+
 /* The options again; what can change while running does. */
 static void on_reload(void *context)
 {
@@ -90,6 +99,10 @@ static void on_reload(void *context)
 	}
 	log_set_level(options.log_level);
 	engine->options.allow_foreign_ns = options.allow_foreign_ns;
+	grants_finish(&engine->options.grants);
+	engine->options.grants = options.grants;
+	options.grants = (struct grants){0};
+	open_to_others(engine);
 	if (engine->options.idle_exit_ms != options.idle_exit_ms)
 		autoexit_set(engine->autoexit, options.idle_exit_ms);
 	engine->options.idle_exit_ms = options.idle_exit_ms;
@@ -201,10 +214,8 @@ static void on_client_count(void *context, size_t clients)
 static void on_client_refused(void *context, uid_t uid, pid_t pid, const struct method *method, const char *why)
 {
 	struct engine *engine = context;
-	const char *what = method ? method->name : "connect";
 
-	log_(LOG_WARNING, "socket: refused %s to uid %u, pid %d: %s", what, (unsigned)uid, (int)pid, why);
-	service_audit(engine->service, uid, pid, what, why);
+	service_refused(engine->service, uid, pid, method ? method->name : "connect", why);
 }
 
 /* Path, lock and socket: the keeper's, when an earlier engine had them, else new ones. */
@@ -221,6 +232,7 @@ static int claim_instance(struct engine *engine, const struct own_fds *own, stru
 		return done;
 	if (named)
 		strcpy(engine->socket_path, named);
+	engine->own_dir = !given;
 	if (engine->lock_fd < 0) {
 		done = instance_prepare(engine->socket_path, !given, err);
 		if (done < 0)
@@ -316,7 +328,7 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 		.loop = engine->loop,
 		.socket = engine->socket_fd,
 		.clients_max = fds_clients_max(engine->fds_limit),
-		.allow_foreign_ns = &engine->options.allow_foreign_ns,
+		.access = {geteuid(), "/proc", &engine->options.allow_foreign_ns, &engine->options.grants},
 		.stall_ms = STALL_MS,
 		.on_gone = on_client_gone,
 		.on_count = on_client_count,
@@ -348,6 +360,7 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 /* Serves until the loop is stopped. */
 static void serve(struct engine *engine)
 {
+	open_to_others(engine);
 	keeper_start(engine->keeper);
 	children_resume(engine->children);
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);

@@ -32,6 +32,7 @@ struct engine {
 	struct options options;
 	char socket_path[PATHS_SOCKET_MAX + 1];
 	char log_path[DAEMONLOG_PATH_MAX]; /* "": the log goes to the stderr we were started with */
+	bool own_dir;                      /* the directory of the socket is nobody else's business */
 	int socket_fd, lock_fd;            /* owned; the keeper has duplicates */
 	int log_fd;                        /* owned; until stderr is it; -1 */
 	unsigned fds_left, fds_looks;      /* as counted last; how often more that is good enough */

@@ -19,6 +19,7 @@
 #include "engine/upgrade.h"
 #include "process/child.h"
 #include "process/plan.h"
+#include "process/spec.h"
 #include "service/service.h"
 
 #define FDS_OF_ONE (4u * FDPASS_MAX) /* the most that one process takes */
@@ -240,6 +241,28 @@ static bool host_may(void *context, const struct peer *peer, enum right right)
 	return control_may(engine->control, peer, right);
 }
 
+static bool host_is_master(void *context, const struct peer *peer)
+{
+	struct engine *engine = context;
+
+	return control_is_master(engine->control, peer);
+}
+
+/* A daemon that cannot change ids starts everything with its own. */
+static int host_run_as(void *context, const struct peer *peer, const struct spec *spec, struct err *err)
+{
+	struct engine *engine = context;
+	struct client_ids ids = {.uid = spec->uid, .gid = spec->gid, .groups = spec->groups, .group_count = spec->group_count};
+
+	if (!spec->set_ids) {
+		ids.uid = geteuid();
+		ids.gid = ACCESS_GID_ANY;
+	}
+	if (spec->set_nice && control_nice(engine->control, peer, spec->nice, err) < 0)
+		return -EPERM;
+	return control_run_as(engine->control, peer, &ids, err);
+}
+
 const struct service_host engine_service_host = {
 	.facts = host_facts,
 	.shutdown = host_shutdown,
@@ -247,4 +270,6 @@ const struct service_host engine_service_host = {
 	.upgrade = host_upgrade,
 	.no_new_privs = host_no_new_privs,
 	.may = host_may,
+	.is_master = host_is_master,
+	.run_as = host_run_as,
 };

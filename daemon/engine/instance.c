@@ -161,6 +161,22 @@ int instance_listen(const char *path, struct err *err)
 	return fd_steal(&fd);
 }
 
+int instance_open(const char *path, bool own, bool others, struct err *err)
+{
+	char dir[PATH_MAX];
+	struct stat status;
+
+	paths_dir(path, dir, sizeof(dir));
+	if (chmod(path, others ? 0666 : 0600) < 0)
+		return err_errno(err, errno, "chmod", path);
+	if (own && chmod(dir, others ? 0711 : 0700) < 0)
+		return err_errno(err, errno, "chmod", dir);
+	if (others && stat(dir, &status) == 0 && !(status.st_mode & 0001))
+		return err_set(err, STATUS_FAILED_PRECONDITION, "there are grants, but others cannot pass %s (mode %04o)", dir,
+			(unsigned)(status.st_mode & 07777));
+	return 0;
+}
+
 void instance_remove(const char *path)
 {
 	char file[PATH_MAX];

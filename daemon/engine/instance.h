@@ -21,4 +21,10 @@ int instance_lock(const char *path, pid_t pid, struct err *err);
 int instance_listen(const char *path, struct err *err);
 
 /* Removes socket and lock file; call it while the lock is held. */
+/*
+ * Lets everybody connect (others; who then decides is access.h), or nobody but this user: the socket has mode 0666 or 0600,
+ * its directory, when it is our own, 0711 or 0700. A directory that somebody else chose stays as it is; that others cannot
+ * reach the socket through it is told. 0 or negative.
+ */
+int instance_open(const char *path, bool own, bool others, struct err *err);
 void instance_remove(const char *path);

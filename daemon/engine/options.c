@@ -22,6 +22,8 @@ enum {
 	KEY_LOG_LEVEL,
 	KEY_IDLE_EXIT,
 	KEY_ALLOW_FOREIGN_NS,
+	KEY_GRANT,
+	KEY_RUN_AS,
 	KEY_FOREGROUND,
 	KEY_VERSION,
 	KEY_HELP,
@@ -30,8 +32,9 @@ enum {
 
 static const struct key {
 	const char *name;
-	bool value;   /* takes one; else it is a switch */
-	bool in_file; /* may stand in the configuration file */
+	bool value;       /* takes one; else it is a switch */
+	bool in_file;     /* may stand in the configuration file */
+	bool no_argument; /* may stand nowhere else */
 } keys[KEY_COUNT] = {
 	[KEY_SOCKET] = {"socket", true, true},
 	[KEY_STATE_DIR] = {"state-dir", true, true},
@@ -39,6 +42,8 @@ static const struct key {
 	[KEY_LOG_LEVEL] = {"log-level", true, true},
 	[KEY_IDLE_EXIT] = {"idle-exit", true, true},
 	[KEY_ALLOW_FOREIGN_NS] = {"allow-foreign-ns", false, true},
+	[KEY_GRANT] = {"grant", true, true, .no_argument = true},
+	[KEY_RUN_AS] = {"run-as", true, true, .no_argument = true},
 	[KEY_FOREGROUND] = {"foreground", false, false},
 	[KEY_VERSION] = {"version", false, false},
 	[KEY_HELP] = {"help", false, false},
@@ -130,6 +135,20 @@ static int set_bool(bool *slot, const char *name, const char *value, struct err 
 	return 0;
 }
 
+/* A line about other users; what is wrong with it is told behind its key. */
+static int set_grant(struct grants *grants, int key, const char *value, struct err *err)
+{
+	int done = key == KEY_GRANT ? grants_read_grant(grants, value, err) : grants_read_run_as(grants, value, err);
+	char *text;
+
+	if (done == 0 || !err)
+		return done;
+	text = mem_strdup(err->message);
+	err_set(err, STATUS_INVALID_ARGUMENT, "%s: %.250s", keys[key].name, text);
+	free(text);
+	return done;
+}
+
 /* Sets what key number `key` stands for. */
 static int set(struct options *options, int key, const char *value, struct err *err)
 {
@@ -152,6 +171,9 @@ static int set(struct options *options, int key, const char *value, struct err *
 		return 0;
 	case KEY_ALLOW_FOREIGN_NS:
 		return set_bool(&options->allow_foreign_ns, name, value, err);
+	case KEY_GRANT:
+	case KEY_RUN_AS:
+		return set_grant(&options->grants, key, value, err);
 	case KEY_FOREGROUND:
 		return set_bool(&options->foreground, name, value, err);
 	case KEY_VERSION:
@@ -178,7 +200,7 @@ static int read_argument(struct options *options, int argc, char *const *argv, i
 
 	if (strncmp(word, "--", 2) == 0)
 		key = find_key(word + 2, equals ? (size_t)(equals - word) - 2 : strlen(word + 2));
-	if (key < 0)
+	if (key < 0 || keys[key].no_argument)
 		return err_set(err, STATUS_INVALID_ARGUMENT, "unknown argument %.200s", word);
 	if (keys[key].value && !value) {
 		if (*at + 1 >= argc)
@@ -273,5 +295,6 @@ void options_finish(struct options *options)
 	free(options->socket);
 	free(options->state_dir);
 	free(options->config);
+	grants_finish(&options->grants);
 	*options = (struct options){0};
 }

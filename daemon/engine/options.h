@@ -1,7 +1,7 @@
 /*
  * What the daemon was told: its arguments, then its configuration file for what they left open. The file has lines
  * `key = value`; a line that is empty or starts with # says nothing. Keys: socket, state-dir, log-level, idle-exit,
- * allow-foreign-ns (true or false).
+ * allow-foreign-ns (true or false), and any number of lines grant and run-as (grants.h).
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/grants.h"
 
 struct options {
 	char *socket;    /* NULL: paths_socket says */
@@ -18,6 +19,7 @@ struct options {
 	enum log_level log_level;
 	uint64_t idle_exit_ms; /* 0: never */
 	bool allow_foreign_ns;
+	struct grants grants;
 	bool foreground; /* the keeper's business */
 	bool version, help;
 };

@@ -83,6 +83,27 @@ static bool is_alive(const struct peer *peer)
 	return poll(&pollfd, 1, 0) == 0;
 }
 
+/*
+ * Whether the process that connected may be looked into in its user's name. It may have become a program with other rights
+ * since (setuid), whose descriptors are not that user's; the kernel shows such a one as root's in /proc. It would refuse
+ * that to the user, but not to us when we are root.
+ */
+static bool is_its_users(const struct peer *peer)
+{
+	struct stat status;
+	char path[32];
+
+	if (geteuid() != 0 || peer->uid == 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)peer->pid);
+	return stat(path, &status) == 0 && status.st_uid == peer->uid;
+}
+
+static int refuse_foreign(const struct peer *peer, const char *field, struct err *err)
+{
+	return err_set(err, STATUS_FAILED_PRECONDITION, "%s: pid %d does not let its user look into it", field, (int)peer->pid);
+}
+
 /* Tells why a descriptor could not be had: what pidfd_getfd said, and what opening it once more said. */
 static int refuse(const struct peer *peer, int32_t number, const char *field, int taken, int opened, struct err *err)
 {
@@ -110,7 +131,13 @@ int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_
 		return err_invalid(err, field, "%d is not a descriptor", (int)number);
 	if (peer->pidfd < 0)
 		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: the client's process is not known", field);
+	if (!is_its_users(peer))
+		return refuse_foreign(peer, field, err);
 	fd = sys_pidfd_getfd(peer->pidfd, number);
+	if (fd >= 0 && !is_its_users(peer)) {
+		sys_close(fd);
+		return refuse_foreign(peer, field, err);
+	}
 	if (fd >= 0) {
 		*fd_out = fd;
 		return 0;
@@ -120,6 +147,8 @@ int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_
 	opened = reopen(peer->pid, number);
 	if (opened < 0 || !is_alive(peer))
 		return refuse(peer, number, field, fd, opened, err);
+	if (!is_its_users(peer))
+		return refuse_foreign(peer, field, err);
 	*fd_out = fd_steal(&opened);
 	return 0;
 }

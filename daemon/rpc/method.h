@@ -9,7 +9,7 @@
 
 struct call;
 
-/* What a caller must be allowed to do; decided by engine/access.c from the credentials of the connection. */
+/* What a caller must be allowed to do; decided by engine/access.c from the credentials of the connection, over all objects. */
 enum right {
 	RIGHT_NONE = 0,
 	RIGHT_OBSERVE = 1 << 0,
@@ -18,6 +18,17 @@ enum right {
 	RIGHT_SPAWN = 1 << 3,
 	RIGHT_ADMIN = 1 << 4,
 };
+
+/* The role that gives exactly this right. */
+static inline const char *right_name(enum right right)
+{
+	return right == RIGHT_OBSERVE  ? "observe"
+	       : right == RIGHT_ATTACH ? "attach"
+	       : right == RIGHT_SIGNAL ? "signal"
+	       : right == RIGHT_SPAWN  ? "spawn"
+	       : right == RIGHT_ADMIN  ? "admin"
+				       : "none";
+}
 
 struct method {
 	const char *service; /* "spawnd.v1.Processes" */
@@ -31,6 +42,7 @@ struct method {
 	 * Returns 0 (answered, or will answer later) or a negative errno with *err filled: the call fails with it.
 	 */
 	int (*handle)(struct call *call, const ProtobufCMessage *request, struct err *err);
+	bool own; /* allowed without the right where the object is the client's own; then the handler decides */
 };
 
 struct method_table {

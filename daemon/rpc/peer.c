@@ -314,21 +314,35 @@ void peer_close(struct peer *peer, const char *why)
 	loop_defer_trigger(peer->later);
 }
 
-void peer_refuse(struct peer *peer, uint32_t stream_id, struct err *err)
+/* Puts a Response that is a status. */
+static void put_status(struct conn *conn, uint32_t stream_id, struct err *err)
 {
 	struct frame_header header = {.stream_id = stream_id, .type = FRAME_RESPONSE};
 	struct buf bytes = {0};
 	struct iovec iov;
 
-	if (peer->closed)
-		return;
 	status_pack(err, NULL, &bytes);
 	header.length = (uint32_t)bytes.length;
 	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
-	peer_gather(peer);
-	conn_put(peer->conn, &header, &iov, 1, NULL, 0);
-	peer_update(peer, stream_id);
+	conn_put(conn, &header, &iov, 1, NULL, 0);
 	buf_finish(&bytes);
+}
+
+void peer_refuse(struct peer *peer, uint32_t stream_id, struct err *err)
+{
+	if (peer->closed)
+		return;
+	peer_gather(peer);
+	put_status(peer->conn, stream_id, err);
+	peer_update(peer, stream_id);
+}
+
+void peer_turn_away(int fd, struct err *err)
+{
+	struct conn *conn = conn_create(fd);
+
+	put_status(conn, 1, err);
+	conn_destroy(conn);
 }
 
 uid_t peer_uid(const struct peer *peer)

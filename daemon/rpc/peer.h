@@ -30,6 +30,8 @@ struct peer_server {
 
 /* Takes fd, whose SO_PEERCRED and pidfd it reads. NULL with errno set when the peer is already gone. */
 struct peer *peer_create(const struct peer_server *server, int fd);
+/* Tells a client, before it has asked anything, why it may not (on its first stream), and closes fd. */
+void peer_turn_away(int fd, struct err *err);
 void peer_close(struct peer *peer, const char *why); /* ends its calls, then on_gone; the memory goes at the end of the turn */
 
 uid_t peer_uid(const struct peer *peer);

@@ -78,6 +78,7 @@ int handle_set_log_level(struct call *call, const ProtobufCMessage *message, str
 
 	if (!log_level_of(request->level, &level))
 		return err_invalid(err, "level", "\"%.32s\" is none of error, warning, info, debug", request->level);
+	audit_allowed(call, 0);
 	service->config.host->set_log_level(service->config.context, level);
 	call_reply(call, &reply.base);
 	return 0;
@@ -91,6 +92,7 @@ int handle_shutdown(struct call *call, const ProtobufCMessage *message, struct e
 
 	log_(LOG_INFO, "shutdown: asked for by uid %u, pid %d%s", (unsigned)peer_uid(call_peer(call)), (int)peer_pid(call_peer(call)),
 		request->keep ? ", processes are kept" : "");
+	audit_allowed(call, 0);
 	call_reply(call, &reply.base);
 	service_ending(service);
 	service->config.host->shutdown(service->config.context, request->keep);

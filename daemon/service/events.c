@@ -11,6 +11,7 @@
 #include "service/convert.h"
 #include "service/internal.h"
 #include "service/reading.h"
+#include "service/rights.h"
 #include "spawnd/v1/events.pb-c.h"
 
 #define ARGV_BYTES_MAX 4096u /* of a command in an event; the rest is left out */
@@ -22,6 +23,7 @@ static const struct {
 	Spawnd__V1__Event__EventCase event_case;
 	const char *name;
 } types[] = {
+	{EVENT(AUDIT), "audit"}, /* AUDIT_BIT */
 	{EVENT(SPAWNED), "spawned"},
 	{EVENT(EXITED), "exited"},
 	{EVENT(CLOSED), "closed"},
@@ -30,13 +32,13 @@ static const struct {
 	{EVENT(REMOVED), "removed"},
 	{EVENT(STOPPING), "stopping"},
 	{EVENT(GAP), "gap"},
-	{EVENT(AUDIT), "audit"},
 	{EVENT(LOG_FAILED), "log_failed"},
 	{EVENT(LOG_RECOVERED), "log_recovered"},
 };
 
 struct event {
 	uint64_t process;
+	uid_t owner;   /* of the process */
 	unsigned type; /* bit of types */
 	size_t size;
 	uint8_t *packed; /* owned */
@@ -49,6 +51,7 @@ struct subscriber {
 	uint64_t next;    /* seq to look at */
 	uint64_t process; /* 0: all */
 	unsigned wanted;  /* bits of types */
+	bool own_only;    /* sees events of its own processes alone */
 };
 
 struct events {
@@ -92,8 +95,8 @@ static unsigned type_index(Spawnd__V1__Event__EventCase event_case)
 	return i;
 }
 
-/* Numbers, packs and keeps an event, and has the subscribers look. */
-static void add(struct events *events, Spawnd__V1__Event *message)
+/* Numbers, packs and keeps an event about a process of `owner`, and has the subscribers look. */
+static void add(struct events *events, uid_t owner, Spawnd__V1__Event *message)
 {
 	unsigned type = type_index(message->event_case);
 	struct event *event = &events->ring[events->last % EVENTS_KEPT];
@@ -106,6 +109,7 @@ static void add(struct events *events, Spawnd__V1__Event *message)
 	message->type = (char *)types[type].name;
 	free(event->packed);
 	event->process = message->process;
+	event->owner = owner;
 	event->type = 1u << type;
 	event->size = spawnd__v1__event__get_packed_size(message);
 	event->packed = mem_alloc(event->size);
@@ -135,7 +139,7 @@ void events_spawned(struct events *events, struct child *child)
 		}
 		bytes += argv[i].len;
 	}
-	add(events, &message);
+	add(events, child_owner(child), &message);
 }
 
 /* The events that are an exit record. */
@@ -151,7 +155,7 @@ static void add_record(struct events *events, struct child *child, Spawnd__V1__E
 	message.process = child_id(child);
 	message.event_case = event_case;
 	message.exited = record;
-	add(events, &message);
+	add(events, child_owner(child), &message);
 	spawnd__v1__exit_record__free_unpacked(record, NULL);
 }
 
@@ -179,7 +183,7 @@ void events_stopping(struct events *events, struct child *child, const char *why
 	message.event_case = EVENT(STOPPING);
 	message.stopping = &stopping;
 	stopping.why = (char *)why;
-	add(events, &message);
+	add(events, child_owner(child), &message);
 }
 
 void events_gap(struct events *events, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes)
@@ -193,7 +197,7 @@ void events_gap(struct events *events, struct child *child, uint32_t slot, uint6
 	gap.slot = slot;
 	gap.offset = offset;
 	gap.bytes = bytes;
-	add(events, &message);
+	add(events, child_owner(child), &message);
 }
 
 void events_log_file(struct events *events, struct child *child, int error)
@@ -208,7 +212,7 @@ void events_log_file(struct events *events, struct child *child, int error)
 	message.process = child_id(child);
 	message.event_case = error ? EVENT(LOG_FAILED) : EVENT(LOG_RECOVERED);
 	message.log_failed = &log_file;
-	add(events, &message);
+	add(events, child_owner(child), &message);
 }
 
 void events_removed(struct events *events, struct child *child)
@@ -219,21 +223,24 @@ void events_removed(struct events *events, struct child *child)
 	message.process = child_id(child);
 	message.event_case = EVENT(REMOVED);
 	message.removed = &removed;
-	add(events, &message);
+	add(events, child_owner(child), &message);
 }
 
-void events_audit(struct events *events, uid_t uid, pid_t pid, const char *method, const char *why)
+void events_audit(struct events *events, const struct audit *audit, const char *why, unsigned untold)
 {
 	Spawnd__V1__Event message = SPAWND__V1__EVENT__INIT;
-	Spawnd__V1__AuditEvent audit = SPAWND__V1__AUDIT_EVENT__INIT;
+	Spawnd__V1__AuditEvent event = SPAWND__V1__AUDIT_EVENT__INIT;
 
+	message.process = audit->process;
 	message.event_case = EVENT(AUDIT);
-	message.audit = &audit;
-	audit.uid = uid;
-	audit.pid = pid;
-	audit.method = (char *)method;
-	audit.why = (char *)why;
-	add(events, &message);
+	message.audit = &event;
+	event.uid = audit->uid;
+	event.pid = audit->pid;
+	event.method = (char *)audit->method;
+	event.why = (char *)(why ? why : "");
+	event.refused = why != NULL;
+	event.untold = untold;
+	add(events, audit->uid, &message);
 }
 
 /* ---- subscribers ---- */
@@ -256,6 +263,8 @@ static void send_gap(struct subscriber *subscriber, uint64_t first, uint64_t las
 
 static bool is_wanted(const struct subscriber *subscriber, const struct event *event)
 {
+	if (subscriber->own_only && event->owner != peer_uid(call_peer(subscriber->call)))
+		return false;
 	return (event->type & subscriber->wanted) && (!subscriber->process || subscriber->process == event->process);
 }
 
@@ -318,10 +327,12 @@ static int on_message(struct call *call, const ProtobufCMessage *message, struct
 
 static const struct call_ops ops = {.on_message = on_message, .on_sendable = on_sendable, .on_end = on_end};
 
-/* The set of types a subscriber asks for. */
+#define AUDIT_BIT 1u
+
+/* The set of types a subscriber asks for. Those of audit have numbers of their own and cannot be among others. */
 static int read_types(const Spawnd__V1__SubscribeStart *start, unsigned *wanted_out, struct err *err)
 {
-	*wanted_out = start->n_types ? 0 : ~0u;
+	*wanted_out = start->n_types ? 0 : ~AUDIT_BIT;
 	for (size_t i = 0; i < start->n_types; i++) {
 		size_t type = 0;
 		char field[32];
@@ -334,6 +345,8 @@ static int read_types(const Spawnd__V1__SubscribeStart *start, unsigned *wanted_
 		}
 		*wanted_out |= 1u << type;
 	}
+	if ((*wanted_out & AUDIT_BIT) && *wanted_out != AUDIT_BIT)
+		return err_invalid(err, "types", "audit is asked for alone: its events are numbered by themselves");
 	return 0;
 }
 
@@ -373,13 +386,16 @@ int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct 
 		return -EINVAL;
 	if (read_process(service, start->process, &process, err) < 0)
 		return -ENOENT;
+	if (wanted == AUDIT_BIT && !rights_has(call, NULL, RIGHT_ADMIN))
+		return rights_refuse(call, RIGHT_ADMIN, "Subscribe to audit", err);
 	subscriber = mem_alloc(sizeof(*subscriber));
-	subscriber->events = service->events;
+	subscriber->events = wanted == AUDIT_BIT ? service->audits : service->events;
 	subscriber->call = call;
-	subscriber->next = start->since_seq ? start->since_seq : service->events->last + 1;
+	subscriber->next = start->since_seq ? start->since_seq : subscriber->events->last + 1;
 	subscriber->process = process;
 	subscriber->wanted = wanted;
-	TAILQ_INSERT_TAIL(&service->events->subscribers, subscriber, link);
+	subscriber->own_only = !rights_has(call, NULL, RIGHT_OBSERVE);
+	TAILQ_INSERT_TAIL(&subscriber->events->subscribers, subscriber, link);
 	if (start->window)
 		call_window(call, start->window->bytes, start->window->messages);
 	call_set_ops(call, &ops, subscriber);

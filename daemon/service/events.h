@@ -12,9 +12,11 @@
 #define EVENTS_KEPT 4096u
 
 struct child;
+struct audit;
 struct events;
 
-/* kept_seq: where the number of the last event outlives this engine; NULL: nowhere. */
+/* One of two there are: what happens to processes, and audits. kept_seq: where the number of the last event outlives this engine; NULL:
+ * nowhere. */
 struct events *events_create(_Atomic uint64_t *kept_seq);
 void events_destroy(struct events *events); /* NULL is fine; subscribers are gone before */
 
@@ -28,4 +30,5 @@ void events_stopping(struct events *events, struct child *child, const char *why
 void events_gap(struct events *events, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes);
 void events_log_file(struct events *events, struct child *child, int error); /* as child_observer::on_log_file */
 void events_removed(struct events *events, struct child *child);
-void events_audit(struct events *events, uid_t uid, pid_t pid, const char *method, const char *why);
+/* why NULL: it was allowed. untold: refusals of that uid before it that are no events. */
+void events_audit(struct events *events, const struct audit *audit, const char *why, unsigned untold);

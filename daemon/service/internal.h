@@ -8,6 +8,7 @@
 #include "process/child.h"
 #include "rpc/call.h"
 #include "rpc/peer.h"
+#include "service/audit.h"
 #include "service/events.h"
 #include "service/idempotency.h"
 #include "service/input.h"
@@ -21,6 +22,8 @@ struct service {
 	struct feeds *feeds;
 	struct channels *channels;
 	struct events *events;
+	struct events *audits; /* numbered by themselves */
+	struct refusals *refusals;
 	struct act *acts; /* Signal and Stop under way */
 	uint64_t spawned_total;
 	uint64_t refused_total;

@@ -2,15 +2,14 @@
  * Signal and Stop. An act goes on whoever leaves; those who sent the same idempotency key meanwhile wait for the one answer.
  */
 #include "service/kill.h"
-
-#include <errno.h>
-#include <sys/queue.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "service/acts.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/rights.h"
+#include <errno.h>
+#include <sys/queue.h>
 
 /* A call that waits for the answer. */
 struct waiter {
@@ -160,7 +159,7 @@ int handle_signal(struct call *call, const ProtobufCMessage *message, struct err
 	int done = convert_signal(request->signal, true, "signal", err);
 
 	if (done == 0)
-		done = convert_ref(service_get()->config.children, request->process, &child, err);
+		done = rights_find(call, request->process, &child, err);
 	if (done == 0)
 		done = begin(call, request->idempotency_key, message, child, &act, err);
 	if (done < 0 || !act)
@@ -180,7 +179,7 @@ int handle_stop(struct call *call, const ProtobufCMessage *message, struct err *
 	int done = request->signal ? convert_signal(request->signal, false, "signal", err) : 0;
 
 	if (done == 0)
-		done = convert_ref(service_get()->config.children, request->process, &child, err);
+		done = rights_find(call, request->process, &child, err);
 	if (done == 0)
 		done = begin(call, request->idempotency_key, message, child, &act, err);
 	if (done < 0 || !act)

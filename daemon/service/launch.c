@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "service/reading.h"
+#include "service/rights.h"
 
 /* Takes the client's descriptors for the FD slots, in ascending order of slot. *count_out of them were taken, on errors too. */
 static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t *count_out, struct err *err)
@@ -93,7 +94,9 @@ static int start(struct service *service, const struct launch_request *request, 
 	if (done < 0)
 		return done;
 	fds = mem_alloc((spec->slot_count + 1) * sizeof(*fds));
-	done = check(request, spec, err);
+	done = rights_run_as(request->call, spec, err);
+	if (done == 0)
+		done = check(request, spec, err);
 	if (done == 0)
 		done = take_fds(request->call, spec, fds, &count, err);
 	if (done == 0)
@@ -161,6 +164,7 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 	if (done < 0)
 		return done;
 	known.process = child_id(*child_out);
+	audit_allowed(request->call, known.process);
 	keys_put(service->keys, &name, now, &known);
 	return 0;
 }

@@ -1,9 +1,10 @@
-/* List and Get. */
+/* List and Get. List shows what the client may observe. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/rights.h"
 
 #define PAGE_BYTES (1u << 20)
 #define PAGE_PROCESSES 4096u
@@ -16,7 +17,7 @@ static bool has_label(const Spawnd__V1__ProcessSpec *spec, const Spawnd__V1__Lis
 	return false;
 }
 
-static bool is_wanted(const struct child *child, const Spawnd__V1__ListRequest *request)
+static bool is_wanted(const struct call *call, const struct child *child, const Spawnd__V1__ListRequest *request)
 {
 	enum child_state state = child_state(child);
 
@@ -27,11 +28,11 @@ static bool is_wanted(const struct child *child, const Spawnd__V1__ListRequest *
 	for (size_t i = 0; i < request->n_labels; i++)
 		if (!has_label(child_spec(child)->message, request->labels[i]))
 			return false;
-	return true;
+	return rights_has(call, child, RIGHT_OBSERVE);
 }
 
 /* Fills a page; true when there may be more. */
-static bool fill(Spawnd__V1__ListReply *reply, const Spawnd__V1__ListRequest *request)
+static bool fill(const struct call *call, Spawnd__V1__ListReply *reply, const Spawnd__V1__ListRequest *request)
 {
 	struct children *children = service_get()->config.children;
 	struct child *child = children_next(children, request->after_id);
@@ -40,7 +41,7 @@ static bool fill(Spawnd__V1__ListReply *reply, const Spawnd__V1__ListRequest *re
 	for (; child; child = children_next(children, child_id(child))) {
 		Spawnd__V1__Process *process;
 
-		if (!is_wanted(child, request))
+		if (!is_wanted(call, child, request))
 			continue;
 		process = convert_process(child, request->usage ? CONVERT_USAGE : 0);
 		bytes += spawnd__v1__process__get_packed_size(process);
@@ -59,7 +60,7 @@ int handle_list(struct call *call, const ProtobufCMessage *message, struct err *
 	Spawnd__V1__ListReply reply = SPAWND__V1__LIST_REPLY__INIT;
 
 	reply.processes = mem_alloc(PAGE_PROCESSES * sizeof(*reply.processes));
-	if (fill(&reply, request))
+	if (fill(call, &reply, request))
 		reply.next_after_id = reply.processes[reply.n_processes - 1]->id;
 	call_reply(call, &reply.base);
 	for (size_t i = 0; i < reply.n_processes; i++)
@@ -73,7 +74,7 @@ int handle_get(struct call *call, const ProtobufCMessage *message, struct err *e
 	const Spawnd__V1__GetRequest *request = (const Spawnd__V1__GetRequest *)message;
 	Spawnd__V1__Process *process;
 	struct child *child;
-	int done = convert_ref(service_get()->config.children, request->process, &child, err);
+	int done = rights_find(call, request->process, &child, err);
 
 	if (done < 0)
 		return done;

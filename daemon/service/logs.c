@@ -3,6 +3,7 @@
 
 #include "service/convert.h"
 #include "service/reading.h"
+#include "service/rights.h"
 #include "service/stream.h"
 
 int handle_logs(struct call *call, const ProtobufCMessage *message, struct err *err)
@@ -17,7 +18,7 @@ int handle_logs(struct call *call, const ProtobufCMessage *message, struct err *
 		return err_invalid(err, "start", "must be the first message");
 	if (reading_window(logs->window, "window", err) < 0)
 		return -EINVAL;
-	done = convert_ref(service_get()->config.children, logs->process, &start.child, err);
+	done = rights_find(call, logs->process, &start.child, err);
 	if (done < 0)
 		return done;
 	spec = child_spec(start.child);

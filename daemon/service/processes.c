@@ -5,6 +5,7 @@
 #include "service/convert.h"
 #include "service/launch.h"
 #include "service/reading.h"
+#include "service/rights.h"
 #include "service/stream.h"
 
 int handle_spawn(struct call *call, const ProtobufCMessage *message, struct err *err)
@@ -39,21 +40,19 @@ int handle_attach(struct call *call, const ProtobufCMessage *message, struct err
 {
 	const Spawnd__V1__AttachRequest *request = (const Spawnd__V1__AttachRequest *)message;
 	const Spawnd__V1__AttachStart *attach = request->start;
-	struct service *service = service_get();
 	struct stream_start start = {.kind = STREAM_ATTACH, .joined = true};
 	int done;
 
 	if (request->message_case != SPAWND__V1__ATTACH_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
-	done = convert_ref(service->config.children, attach->process, &start.child, err);
+	done = rights_find(call, attach->process, &start.child, err);
 	if (done < 0)
 		return done;
 	done = reading_fill(&start, attach->reader, READER_DROP, err);
 	if (done == 0)
 		done = reading_from(&start.plan, child_spec(start.child), attach->from, attach->n_from, err);
-	if (done == 0 && start.plan.policy == READER_BLOCK &&
-		!service->config.host->may(service->config.context, call_peer(call), RIGHT_SIGNAL))
-		done = err_set(err, STATUS_PERMISSION_DENIED, "Attach: a blocking reader needs the right to signal");
+	if (done == 0 && start.plan.policy == READER_BLOCK)
+		done = rights_need(call, start.child, RIGHT_SIGNAL, "Attach with a blocking reader", err);
 	if (done < 0) {
 		outflow_plan_finish(&start.plan);
 		return done;

@@ -6,13 +6,15 @@
 #include "base/mem.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/rights.h"
 #include "service/sending.h"
 
-/* The channel of a process that is to be there. */
-static int find_channel(const Spawnd__V1__ProcessRef *ref, struct child **child_out, struct channel **channel_out, struct err *err)
+/* The channel of a process that is to be there, and that the client may use. */
+static int find_channel(
+	struct call *call, const Spawnd__V1__ProcessRef *ref, struct child **child_out, struct channel **channel_out, struct err *err)
 {
 	struct service *service = service_get();
-	int done = convert_ref(service->config.children, ref, child_out, err);
+	int done = rights_find(call, ref, child_out, err);
 
 	if (done < 0)
 		return done;
@@ -127,7 +129,7 @@ int handle_send(struct call *call, const ProtobufCMessage *message, struct err *
 
 	if (request->message_case != SPAWND__V1__SEND_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
-	done = find_channel(request->start->process, &child, &channel, err);
+	done = find_channel(call, request->start->process, &child, &channel, err);
 	if (done < 0)
 		return done;
 	sender = mem_alloc(sizeof(*sender));
@@ -170,7 +172,7 @@ int handle_disconnect(struct call *call, const ProtobufCMessage *message, struct
 	struct disconnecting *disconnecting;
 	struct channel *channel;
 	struct child *child;
-	int done = find_channel(request->process, &child, &channel, err);
+	int done = find_channel(call, request->process, &child, &channel, err);
 
 	if (done < 0)
 		return done;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "service/internal.h"
 #include "service/kill.h"
+#include "service/rights.h"
 
 static struct service *current;
 
@@ -128,6 +129,8 @@ struct service *service_create(const struct service_config *config)
 	service->feeds = feeds_create();
 	service->channels = channels_create(children_host(config->children));
 	service->events = events_create(config->event_seq);
+	service->audits = events_create(NULL);
+	service->refusals = refusals_create();
 	children_observe(config->children, &observer, service);
 	recover(service);
 	current = service;
@@ -144,6 +147,8 @@ void service_destroy(struct service *service)
 	children_observe(service->config.children, &deaf, NULL);
 	events_destroy(service->events);
 	channels_destroy(service->channels);
+	events_destroy(service->audits);
+	refusals_destroy(service->refusals);
 	feeds_destroy(service->feeds);
 	keys_destroy(service->keys);
 	sessions_destroy(service->sessions);
@@ -166,8 +171,7 @@ void service_peer_gone(struct service *service, struct peer *peer)
 	session_leave(service->sessions, session);
 }
 
-void service_audit(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why)
+void service_refused(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why)
 {
-	service->refused_total++;
-	events_audit(service->events, uid, pid, method, why);
+	audit_refused(service, &(struct audit){.uid = uid, .pid = pid, .method = method}, why);
 }

@@ -16,6 +16,7 @@ struct children;
 struct loop;
 struct peer;
 struct service;
+struct spec;
 
 /* Facts of the daemon as a whole, for Stats and Metrics. Strings are borrowed until the end of this turn of the loop. */
 struct service_facts {
@@ -47,8 +48,12 @@ struct service_host {
 	int (*upgrade)(void *context, const char *path, service_upgraded_fn done, void *arg, struct err *err);
 	/* Has this client no_new_privs? Then its children have it too. */
 	bool (*no_new_privs)(void *context, const struct peer *peer);
-	/* May this client do such things at all? For rights that depend on the request (a blocking reader needs RIGHT_SIGNAL). */
+	/* May this client do such things to any object? */
 	bool (*may)(void *context, const struct peer *peer, enum right right);
+	/* Is the client root or the daemon's own user? */
+	bool (*is_master)(void *context, const struct peer *peer);
+	/* May a process of this client have the ids and the niceness of this spec? 0, or negative with PERMISSION_DENIED in *err. */
+	int (*run_as)(void *context, const struct peer *peer, const struct spec *spec, struct err *err);
 };
 
 struct service_config {
@@ -75,5 +80,5 @@ void service_peer_gone(struct service *service, struct peer *peer);
  */
 void service_ending(struct service *service);
 
-/* A client was refused something: becomes an event. pid 0: unknown. */
-void service_audit(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why);
+/* A client was refused something before a handler was asked: told in the log and as an event. pid 0: unknown. */
+void service_refused(struct service *service, uid_t uid, pid_t pid, const char *method, const char *why);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "service/convert.h"
+#include "service/rights.h"
 
 /* The stop ladder, as the spec has it. */
 static void kill_by_cancel(struct stream *stream)
@@ -22,22 +23,12 @@ static int cancel(struct stream *stream, struct err *err)
 	return convert_cancelled(err);
 }
 
-/* Who may only look on may not signal. */
-static int check_right(const struct stream *stream, struct err *err)
-{
-	const struct service *service = stream->service;
-
-	if (stream->kind != STREAM_ATTACH || service->config.host->may(service->config.context, call_peer(stream->call), RIGHT_SIGNAL))
-		return 0;
-	return err_set(err, STATUS_PERMISSION_DENIED, "Attach: signals need the right to signal");
-}
-
 static int signal_child(struct stream *stream, const Spawnd__V1__SignalCommand *command, struct err *err)
 {
 	int done = convert_signal(command->signal, true, "control.signal.signal", err);
 
-	if (done == 0)
-		done = check_right(stream, err);
+	if (done == 0 && stream->kind == STREAM_ATTACH)
+		done = rights_need(stream->call, stream->child, RIGHT_SIGNAL, "Attach with a signal", err);
 	if (done == 0)
 		child_signal(stream->child, command->signal, convert_scope(command->scope, KILL_CHILD), NULL, NULL);
 	return done;

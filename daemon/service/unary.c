@@ -4,18 +4,14 @@
 #include "service/acts.h"
 #include "service/convert.h"
 #include "service/internal.h"
-
-static int find(const Spawnd__V1__ProcessRef *ref, struct child **child_out, struct err *err)
-{
-	return convert_ref(service_get()->config.children, ref, child_out, err);
-}
+#include "service/rights.h"
 
 int handle_resize(struct call *call, const ProtobufCMessage *message, struct err *err)
 {
 	const Spawnd__V1__ResizeRequest *request = (const Spawnd__V1__ResizeRequest *)message;
 	Spawnd__V1__ResizeReply reply = SPAWND__V1__RESIZE_REPLY__INIT;
 	struct child *child;
-	int done = find(request->process, &child, err);
+	int done = rights_find(call, request->process, &child, err);
 
 	if (done == 0)
 		done = convert_window(child_spec(child), request->window, "window", err);
@@ -36,7 +32,7 @@ int handle_close_stdin(struct call *call, const ProtobufCMessage *message, struc
 
 	if (done != 0)
 		return done < 0 ? done : 0;
-	done = find(request->process, &child, err);
+	done = rights_find(call, request->process, &child, err);
 	if (done < 0)
 		return done;
 	if (!input_has_slot(child, request->slot))
@@ -57,7 +53,7 @@ int handle_set_on_disconnect(struct call *call, const ProtobufCMessage *message,
 
 	if (done != 0)
 		return done < 0 ? done : 0;
-	done = find(request->process, &child, err);
+	done = rights_find(call, request->process, &child, err);
 	if (done < 0)
 		return done;
 	if (request->on_disconnect == SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_UNSPECIFIED)
@@ -77,7 +73,7 @@ int handle_remove(struct call *call, const ProtobufCMessage *message, struct err
 
 	if (done != 0)
 		return done < 0 ? done : 0;
-	done = find(request->process, &child, err);
+	done = rights_find(call, request->process, &child, err);
 	if (done == 0)
 		done = child_remove(child, err);
 	if (done == 0)

@@ -1,9 +1,11 @@
 /* Upgrade: answers when the other engine has said whether it can take over. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "service/acts.h"
 #include "service/internal.h"
+#include "service/rights.h"
 #include "spawnd/v1/admin.pb-c.h"
 
 /* The one that may be under way; it goes on without its call. */
@@ -50,6 +52,9 @@ int handle_upgrade(struct call *call, const ProtobufCMessage *message, struct er
 		return err_invalid(err, "path", "has a NUL byte");
 	if (*path && *path != '/')
 		return err_invalid(err, "path", "%.200s is not absolute", path);
+	if (*path && rights_need_master(call, "Upgrade to a program of the client's choice", err) < 0)
+		return -EPERM;
+	audit_allowed(call, 0);
 	upgrading = mem_alloc(sizeof(*upgrading));
 	done = service->config.host->upgrade(service->config.context, path, on_upgraded, upgrading, err);
 	if (done < 0) {

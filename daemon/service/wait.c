@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/rights.h"
 
 #define TIMEOUT_MAX_MS (UINT64_C(10) * 365 * 24 * 3600 * 1000)
 
@@ -92,7 +93,7 @@ int handle_wait(struct call *call, const ProtobufCMessage *message, struct err *
 	struct service *service = service_get();
 	struct wait *wait;
 	struct child *child;
-	int done = convert_ref(service->config.children, request->process, &child, err);
+	int done = rights_find(call, request->process, &child, err);
 
 	if (done < 0)
 		return done;

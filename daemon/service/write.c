@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "service/convert.h"
 #include "service/internal.h"
+#include "service/rights.h"
 
 struct writer {
 	struct call *call;
@@ -176,7 +177,7 @@ int handle_write(struct call *call, const ProtobufCMessage *message, struct err 
 
 	if (request->message_case != SPAWND__V1__WRITE_REQUEST__MESSAGE_START)
 		return err_invalid(err, "start", "must be the first message");
-	done = convert_ref(service->config.children, request->start->process, &child, err);
+	done = rights_find(call, request->start->process, &child, err);
 	if (done < 0)
 		return done;
 	if (!input_has_slot(child, request->start->slot))

@@ -27,14 +27,16 @@ class Daemon:
         self.env = dict(os.environ, SPAWND_SOCKET=str(self.socket), **(env or {}))
         self.preexec = preexec
         self.process = None
+        self.place = ["--socket", str(self.socket)]
 
     def start(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             name = str(self.directory / "notify")
             notify.bind(name)
+            os.chmod(name, 0o666)  # the daemon may be another user
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    [str(self.program), "--foreground", "--socket", str(self.socket), *self.args],
+                    [str(self.program), "--foreground", *self.place, *self.args],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self.preexec,
                     env=dict(self.env, NOTIFY_SOCKET=name))
             pidfd = os.pidfd_open(self.process.pid)

@@ -56,12 +56,14 @@ class Closed(Exception):
 
 
 class Client:
-    """One connection. Frames of other streams are kept until their reader asks."""
+    """One connection: to a path, or one that was made already. Frames of other streams are kept until their reader asks."""
 
     def __init__(self, path, timeout=30):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        given = isinstance(path, socket.socket)
+        self.socket = path if given else socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
+        if not given:
+            self.socket.connect(str(path))
         self.next_stream = 1
         self.waiting = {}
         self.buffer = b""

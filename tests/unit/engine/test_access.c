@@ -13,7 +13,13 @@
 static const struct method spawn = {.service = "spawnd.v1.Processes", .name = "Spawn", .right = RIGHT_SPAWN};
 static const struct method list = {.service = "spawnd.v1.Processes", .name = "List", .right = RIGHT_OBSERVE};
 
+static const struct method get = {.service = "spawnd.v1.Processes", .name = "Get", .right = RIGHT_OBSERVE, .own = true};
+static const struct method ping = {.service = "spawnd.v1.Admin", .name = "Ping", .right = RIGHT_NONE};
+
 static char proc[64];
+static bool foreign_is_fine;
+static struct grants grants;
+static struct access_rules rules = {.own = 1000, .proc = proc, .allow_foreign_ns = &foreign_is_fine, .grants = &grants};
 
 static void put_file(const char *process, const char *name, const char *text)
 {
@@ -65,15 +71,141 @@ static void remove_proc(void)
 
 static struct access_client client_of(pid_t pid, uid_t uid)
 {
-	return (struct access_client){.uid = uid, .pid = pid, .pidfd = -1};
+	return (struct access_client){.ids = {.uid = uid, .gid = uid}, .pid = pid, .pidfd = -1};
+}
+
+static bool may_connect(uid_t uid)
+{
+	struct access_client client = client_of(50, uid);
+
+	return access_may_connect(&rules, &client);
+}
+
+/* Replaces what is granted. */
+static void grant(const char *first, const char *second)
+{
+	struct err err;
+
+	grants_finish(&grants);
+	if (first)
+		CU_ASSERT_EQUAL(grants_read_grant(&grants, first, &err), 0);
+	if (second)
+		CU_ASSERT_EQUAL(grants_read_run_as(&grants, second, &err), 0);
 }
 
 void test_own_user_and_root_may_connect(void)
 {
-	CU_ASSERT_TRUE(access_may_connect(1000, 1000));
-	CU_ASSERT_TRUE(access_may_connect(0, 1000));
-	CU_ASSERT_FALSE(access_may_connect(1001, 1000));
-	CU_ASSERT_FALSE(access_may_connect(1000, 0));
+	CU_ASSERT_TRUE(may_connect(1000));
+	CU_ASSERT_TRUE(may_connect(0));
+	CU_ASSERT_FALSE(may_connect(1001));
+}
+
+void test_each_role_is_that_right_and_no_other(void)
+{
+	static const char *const lines[] = {"uid:1001 observe", "uid:1001 attach", "uid:1001 signal", "uid:1001 spawn"};
+	struct access_client client = client_of(50, 1001);
+
+	for (unsigned i = 0; i < 4; i++) {
+		grant(lines[i], NULL);
+		CU_ASSERT_TRUE(may_connect(1001));
+		CU_ASSERT_FALSE(may_connect(1002));
+		for (unsigned right = RIGHT_OBSERVE; right <= RIGHT_ADMIN; right <<= 1)
+			CU_ASSERT_EQUAL(access_may(&rules, &client, (enum right)right), right == 1u << i);
+	}
+	grant("uid:1001 admin", NULL);
+	for (unsigned right = RIGHT_OBSERVE; right <= RIGHT_ADMIN; right <<= 1)
+		CU_ASSERT_TRUE(access_may(&rules, &client, (enum right)right));
+	grant(NULL, NULL);
+	CU_ASSERT_FALSE(access_may(&rules, &client, RIGHT_OBSERVE));
+}
+
+void test_a_group_counts_with_the_supplementary_ones(void)
+{
+	gid_t groups[] = {7, 50};
+	struct access_client client = client_of(50, 1001);
+
+	grant("gid:50 observe", NULL);
+	CU_ASSERT_FALSE(access_may_connect(&rules, &client));
+	client.ids.gid = 50;
+	CU_ASSERT_TRUE(access_may_connect(&rules, &client));
+	client.ids.gid = 1;
+	client.ids.groups = groups;
+	client.ids.group_count = 2;
+	CU_ASSERT_TRUE(access_may_connect(&rules, &client));
+	grant(NULL, NULL);
+}
+
+void test_methods_by_role(void)
+{
+	struct access_client client = client_of(50, 1001);
+	struct err err;
+
+	make_proc();
+	put_process("50", 1, 2, 3, 0);
+	CU_ASSERT_TRUE(access_authorize(&rules, &client, &ping, &err) < 0); /* no role at all */
+	grant("uid:1001 spawn", NULL);
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &ping, &err), 0);
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &spawn, &err), 0);
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &get, &err), 0); /* of its own: the handler decides */
+	CU_ASSERT_TRUE(access_authorize(&rules, &client, &list, &err) < 0);
+	CU_ASSERT_EQUAL(err.status, STATUS_PERMISSION_DENIED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "uid 1001 has not the role observe"));
+	grant(NULL, NULL);
+	remove_proc();
+}
+
+void test_ids_of_its_processes(void)
+{
+	gid_t groups[] = {7, 8}, wrong[] = {7, 9};
+	struct access_client client = client_of(50, 1001), root = client_of(50, 0);
+	struct client_ids ids = {.uid = 1001, .gid = 1001};
+	struct err err;
+
+	client.ids.groups = groups;
+	client.ids.group_count = 2;
+	CU_ASSERT_EQUAL(access_run_as(&rules, &client, &ids, &err), 0);
+	ids.gid = 8;
+	ids.groups = groups;
+	ids.group_count = 2;
+	CU_ASSERT_EQUAL(access_run_as(&rules, &client, &ids, &err), 0);
+	ids.groups = wrong;
+	CU_ASSERT_TRUE(access_run_as(&rules, &client, &ids, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err.field, "spec.groups[1]");
+	ids.groups = NULL;
+	ids.group_count = 0;
+	ids.gid = 33;
+	CU_ASSERT_TRUE(access_run_as(&rules, &client, &ids, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err.field, "spec.gid");
+	ids.uid = 33;
+	CU_ASSERT_TRUE(access_run_as(&rules, &client, &ids, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err.field, "spec.uid");
+	CU_ASSERT_EQUAL(access_run_as(&rules, &root, &ids, &err), 0);
+	grant(NULL, "uid:1001 uid:33");
+	CU_ASSERT_TRUE(access_run_as(&rules, &client, &ids, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err.field, "spec.gid");
+	ids.gid = ACCESS_GID_ANY;
+	CU_ASSERT_EQUAL(access_run_as(&rules, &client, &ids, &err), 0);
+	ids.gid = 33;
+	grant(NULL, "gid:8 uid:33 gid:33");
+	CU_ASSERT_EQUAL(access_run_as(&rules, &client, &ids, &err), 0);
+	ids.uid = 0;
+	CU_ASSERT_TRUE(access_run_as(&rules, &client, &ids, &err) < 0);
+	grant(NULL, NULL);
+}
+
+void test_lines_that_say_nothing_sensible(void)
+{
+	static const char *const bad[] = {"", "1001 observe", "uid:1001", "uid: observe", "uid:x observe", "uid:1001 root",
+		"uid:4294967295 admin", "uid:-1 admin", "gid:", "uid:12x observe"};
+	struct grants none = {0};
+	struct err err;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_TRUE(grants_read_grant(&none, bad[i], &err) < 0);
+	CU_ASSERT_TRUE(grants_read_run_as(&none, "uid:1", &err) < 0);
+	CU_ASSERT_TRUE(grants_read_run_as(&none, "uid:1 observe", &err) < 0);
+	CU_ASSERT_FALSE(grants_any(&none));
+	grants_finish(&none);
 }
 
 void test_a_client_of_our_namespaces_may_spawn(void)
@@ -83,8 +215,8 @@ void test_a_client_of_our_namespaces_may_spawn(void)
 
 	make_proc();
 	put_process("50", 1, 2, 3, 0);
-	CU_ASSERT_EQUAL(access_authorize(&client, proc, false, &spawn, &err), 0);
-	CU_ASSERT_FALSE(access_no_new_privs(&client, proc));
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &spawn, &err), 0);
+	CU_ASSERT_FALSE(access_no_new_privs(&rules, &client));
 	remove_proc();
 }
 
@@ -98,12 +230,15 @@ void test_each_foreign_namespace_is_named(void)
 		struct err err = {0};
 
 		put_process("50", i == 0 ? 9 : 1, i == 1 ? 9 : 2, i == 2 ? 9 : 3, 0);
-		CU_ASSERT_TRUE(access_authorize(&client, proc, false, &spawn, &err) < 0);
+		CU_ASSERT_TRUE(access_authorize(&rules, &client, &spawn, &err) < 0);
 		CU_ASSERT_EQUAL(err.status, STATUS_PERMISSION_DENIED);
 		CU_ASSERT_PTR_NOT_NULL(strstr(err.message, words[i]));
 		CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "--allow-foreign-ns"));
-		CU_ASSERT_EQUAL(access_authorize(&client, proc, false, &list, &err), 0);
-		CU_ASSERT_EQUAL(access_authorize(&client, proc, true, &spawn, &err), 0);
+		CU_ASSERT_TRUE(access_authorize(&rules, &client, &list, &err) < 0);
+		CU_ASSERT_EQUAL(access_authorize(&rules, &client, &ping, &err), 0);
+		foreign_is_fine = true;
+		CU_ASSERT_EQUAL(access_authorize(&rules, &client, &spawn, &err), 0);
+		foreign_is_fine = false;
 	}
 	remove_proc();
 }
@@ -114,28 +249,31 @@ void test_a_client_without_a_pid_here_is_foreign(void)
 	struct err err;
 
 	make_proc();
-	CU_ASSERT_TRUE(access_authorize(&client, proc, false, &spawn, &err) < 0);
+	CU_ASSERT_TRUE(access_authorize(&rules, &client, &spawn, &err) < 0);
 	remove_proc();
 }
 
-void test_a_client_nobody_can_look_at_is_refused(void)
+void test_a_client_nobody_can_look_at_may_start_nothing(void)
 {
 	struct access_client client = client_of(51, 1000);
 	struct err err;
 
 	make_proc();
-	CU_ASSERT_TRUE(access_authorize(&client, proc, false, &spawn, &err) < 0);
-	CU_ASSERT_TRUE(access_no_new_privs(&client, proc));
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &list, &err), 0);
+	CU_ASSERT_TRUE(access_authorize(&rules, &client, &spawn, &err) < 0);
+	CU_ASSERT_TRUE(access_no_new_privs(&rules, &client));
 	remove_proc();
 }
 
 void test_without_proc_nothing_is_compared(void)
 {
+	struct access_rules blind = rules;
 	struct access_client client = client_of(51, 1000);
 	struct err err;
 
-	CU_ASSERT_EQUAL(access_authorize(&client, "/nonexistent", false, &spawn, &err), 0);
-	CU_ASSERT_FALSE(access_no_new_privs(&client, "/nonexistent"));
+	blind.proc = "/nonexistent";
+	CU_ASSERT_EQUAL(access_authorize(&blind, &client, &spawn, &err), 0);
+	CU_ASSERT_FALSE(access_no_new_privs(&blind, &client));
 }
 
 void test_no_new_privs_is_seen(void)
@@ -144,7 +282,7 @@ void test_no_new_privs_is_seen(void)
 
 	make_proc();
 	put_process("50", 1, 2, 3, 1);
-	CU_ASSERT_TRUE(access_no_new_privs(&client, proc));
+	CU_ASSERT_TRUE(access_no_new_privs(&rules, &client));
 	remove_proc();
 }
 
@@ -155,10 +293,10 @@ void test_facts_are_looked_up_once(void)
 
 	make_proc();
 	put_process("50", 1, 2, 3, 0);
-	CU_ASSERT_EQUAL(access_authorize(&client, proc, false, &spawn, &err), 0);
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &spawn, &err), 0);
 	put_process("50", 9, 9, 9, 1);
-	CU_ASSERT_EQUAL(access_authorize(&client, proc, false, &spawn, &err), 0);
-	CU_ASSERT_FALSE(access_no_new_privs(&client, proc));
+	CU_ASSERT_EQUAL(access_authorize(&rules, &client, &spawn, &err), 0);
+	CU_ASSERT_FALSE(access_no_new_privs(&rules, &client));
 	remove_proc();
 }
 
@@ -180,9 +318,9 @@ void test_a_client_that_has_ended_is_refused(void)
 	client.pidfd = sys_pidfd_open(pid);
 	CU_ASSERT_TRUE(client.pidfd >= 0);
 	waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
-	CU_ASSERT_TRUE(access_authorize(&client, proc, false, &spawn, &err) < 0);
+	CU_ASSERT_TRUE(access_authorize(&rules, &client, &spawn, &err) < 0);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "has ended"));
-	CU_ASSERT_TRUE(access_no_new_privs(&client, proc));
+	CU_ASSERT_TRUE(access_no_new_privs(&rules, &client));
 	waitpid(pid, NULL, 0);
 	sys_close(client.pidfd);
 	remove_proc();

@@ -23,6 +23,7 @@ static struct world {
 	int socket;
 	int clients[CLIENTS];
 	bool allow_foreign_ns;
+	struct grants grants;
 	unsigned gone, refused;
 	size_t count;
 } world;
@@ -57,7 +58,7 @@ static void open_world(size_t clients_max)
 {
 	struct control_config config = {
 		.clients_max = clients_max,
-		.allow_foreign_ns = &world.allow_foreign_ns,
+		.access = {geteuid(), "/proc", &world.allow_foreign_ns, &world.grants},
 		.stall_ms = 1000,
 		.on_gone = on_gone,
 		.on_count = on_count,

@@ -149,3 +149,21 @@ void test_errors_of_the_file_name_the_line(void)
 	CU_ASSERT_TRUE(read_words(&options, &err, WORDS("--config", "/nonexistent/file")) < 0);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.path, "/nonexistent/file"));
 }
+
+void test_lines_about_others_add_up(void)
+{
+	char *path = write_file("grant = uid:1001 observe, signal\ngrant = gid:50 spawn\nrun-as = uid:1001 uid:33 gid:33\n");
+	struct options options;
+	struct err err;
+
+	CU_ASSERT_EQUAL(read_words(&options, &err, WORDS("--config", path)), 0);
+	CU_ASSERT_EQUAL(options.grants.grant_count, 2);
+	CU_ASSERT_EQUAL(options.grants.grants[0].rights, RIGHT_OBSERVE | RIGHT_SIGNAL);
+	CU_ASSERT_TRUE(options.grants.grants[1].to.group);
+	CU_ASSERT_EQUAL(options.grants.run_as_count, 2);
+	options_finish(&options);
+	unlink(path);
+	refuse_file("grant = uid:1 boss\n", ":1: grant: boss is none of the roles");
+	refuse_file("run-as = uid:1 2\n", ":1: run-as: 2 is neither");
+	CU_ASSERT_TRUE(read_words(&options, &err, WORDS("--grant", "uid:1 admin")) < 0);
+}

@@ -303,6 +303,7 @@ struct child {
 	enum child_state state;
 	bool closed, handed;
 	bool held, born_held;
+	bool anothers;            /* uid 2 owns it */
 	char output[3][FAKE_LOG]; /* of slots 0, 1, 2 */
 	uint64_t retained[3], cut[3];
 	bool ended[3];
@@ -567,7 +568,7 @@ pid_t child_pid(const struct child *child)
 
 uid_t child_owner(const struct child *child)
 {
-	return 1;
+	return child->anothers ? 2 : 1;
 }
 
 int64_t child_started_at_ns(const struct child *child)
@@ -789,15 +790,18 @@ static inline void fake_closed(struct child *child)
 
 /* ---- a service over them ---- */
 
+#define FAKE_FORBIDDEN_UID 4242u
+
 struct fake {
 	struct loop *loop;
 	struct children children;
 	struct service *service;
 	struct peer peer;
-	bool may_signal;
 	service_upgraded_fn upgraded; /* of the upgrade under way */
 	void *upgraded_arg;
 	char upgraded_to[64];
+	bool is_other;  /* neither root nor the daemon's own user */
+	unsigned lacks; /* bits of enum right that the client has not, but over its own */
 };
 
 static inline void fake_facts(void *context, struct service_facts *facts_out)
@@ -835,7 +839,19 @@ static inline bool fake_may(void *context, const struct peer *peer, enum right r
 {
 	struct fake *fake = context;
 
-	return fake->may_signal;
+	return !(fake->lacks & right);
+}
+
+static inline bool fake_is_master(void *context, const struct peer *peer)
+{
+	struct fake *fake = context;
+
+	return !fake->is_other;
+}
+
+static inline int fake_run_as(void *context, const struct peer *peer, const struct spec *spec, struct err *err)
+{
+	return spec->uid == FAKE_FORBIDDEN_UID ? err_set(err, STATUS_PERMISSION_DENIED, "not as this one") : 0;
 }
 
 static const struct service_host fake_host = {
@@ -845,6 +861,8 @@ static const struct service_host fake_host = {
 	.upgrade = fake_upgrade,
 	.no_new_privs = fake_no_new_privs,
 	.may = fake_may,
+	.is_master = fake_is_master,
+	.run_as = fake_run_as,
 };
 
 static inline void fake_begin(struct fake *fake)
@@ -855,7 +873,6 @@ static inline void fake_begin(struct fake *fake)
 	fake->loop = config.loop = loop_create();
 	config.children = &fake->children;
 	fake->service = service_create(&config);
-	fake->may_signal = true;
 }
 
 static inline void fake_end_all(struct fake *fake)

@@ -26,7 +26,7 @@ static struct call *subscribe(struct call *call, uint64_t since, const char *typ
 static void happen(unsigned times)
 {
 	while (times--)
-		service_audit(fake.service, 1, 2, "Spawn", "why not");
+		events_audit(fake.service->audits, &(struct audit){.uid = 1, .pid = 2, .method = "Spawn"}, "why not", 0);
 }
 
 static void grant(struct call *call, unsigned messages)
@@ -46,10 +46,10 @@ void test_events_are_numbered_from_one(void)
 
 	fake_begin(&fake);
 	happen(3);
-	CU_ASSERT_EQUAL(events_last(fake.service->events), 3);
-	subscribe(&old, 2, NULL, 0);
+	CU_ASSERT_EQUAL(events_last(fake.service->audits), 3);
+	subscribe(&old, 2, "audit", 0);
 	CU_ASSERT_STRING_EQUAL(old.log, "2 audit 0\n3 audit 0\n");
-	subscribe(&fresh, 0, NULL, 0);
+	subscribe(&fresh, 0, "audit", 0);
 	CU_ASSERT_STRING_EQUAL(fresh.log, "");
 	happen(1);
 	fake_pump(&old);
@@ -94,10 +94,10 @@ void test_filters_of_events(void)
 	fake_pump(&one);
 	fake_pump(&of_process);
 	CU_ASSERT_STRING_EQUAL(
-		all.log, "1 spawned 7\n2 audit 0\n3 exited 7\n4 closed 7\n5 stopping 7\n6 output_gap 7\n7 removed 7\n8 spawn_failed 7\n");
-	CU_ASSERT_STRING_EQUAL(one.log, "3 exited 7\n");
+		all.log, "1 spawned 7\n2 exited 7\n3 closed 7\n4 stopping 7\n5 output_gap 7\n6 removed 7\n7 spawn_failed 7\n");
+	CU_ASSERT_STRING_EQUAL(one.log, "2 exited 7\n");
 	CU_ASSERT_STRING_EQUAL(
-		of_process.log, "1 spawned 7\n3 exited 7\n4 closed 7\n5 stopping 7\n6 output_gap 7\n7 removed 7\n8 spawn_failed 7\n");
+		of_process.log, "1 spawned 7\n2 exited 7\n3 closed 7\n4 stopping 7\n5 output_gap 7\n6 removed 7\n7 spawn_failed 7\n");
 	subscribe(&wrong, 0, "nonsense", 0);
 	CU_ASSERT_STRING_EQUAL(wrong.err.field, "types[0]");
 	fake_vanish(&all);
@@ -112,7 +112,7 @@ void test_without_credit_events_wait_in_the_ring_and_then_are_a_gap(void)
 	struct call call;
 
 	fake_begin(&fake);
-	subscribe(&call, 1, NULL, 0);
+	subscribe(&call, 1, "audit", 0);
 	call.messages = 1;
 	happen(3);
 	fake_pump(&call);

@@ -396,7 +396,8 @@ void test_a_blocking_reader_needs_the_right_to_signal(void)
 	fake_begin(&fake);
 	child = spawn(&call);
 	fake_spawned(child);
-	fake.may_signal = false;
+	fake.lacks = RIGHT_SIGNAL;
+	child->anothers = true;
 	attach(&second, child->id, false, SPAWND__V1__READER__POLICY__POLICY_BLOCK);
 	CU_ASSERT_EQUAL(second.status, STATUS_PERMISSION_DENIED);
 	attach(&second, 99, false, SPAWND__V1__READER__POLICY__POLICY_DROP);

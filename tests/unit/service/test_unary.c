@@ -464,6 +464,10 @@ void test_upgrade_answers_when_the_other_engine_has(void)
 	fake_begin(&fake);
 	CU_ASSERT_TRUE(upgrade(&call, "not/absolute", 12) < 0);
 	CU_ASSERT_TRUE(upgrade(&call, "/nul\0byte", 9) < 0);
+	fake.is_other = true;
+	CU_ASSERT_TRUE(upgrade(&call, "/new/engine", 11) < 0);
+	CU_ASSERT_EQUAL(call.err.status, STATUS_PERMISSION_DENIED);
+	fake.is_other = false;
 	CU_ASSERT_EQUAL(upgrade(&call, "/new/engine", 11), 0);
 	CU_ASSERT_STRING_EQUAL(fake.upgraded_to, "/new/engine");
 	CU_ASSERT_FALSE(call.ended);
