@@ -110,6 +110,13 @@ static void host_signal_pidfd(void *context, int pidfd, int signal, host_signall
 	keeper_signal_pidfd(engine->keeper, pidfd, signal, done, arg);
 }
 
+static uint64_t host_signals(void *context)
+{
+	struct engine *engine = context;
+
+	return slots_signals(engine->slots) + keeper_signals(engine->keeper);
+}
+
 /* Counting costs a look at /proc: while many are left, not every time. */
 static unsigned host_fds_free(void *context)
 {
@@ -143,6 +150,7 @@ void engine_fill_process_host(struct engine *engine)
 		.launch = host_launch,
 		.signal = host_signal,
 		.signal_pidfd = host_signal_pidfd,
+		.signals = host_signals,
 		.fds_free = host_fds_free,
 	};
 }

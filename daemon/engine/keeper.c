@@ -59,7 +59,7 @@ struct keeper {
 	int32_t pid;
 	unsigned restarts;
 	bool background;
-	uint64_t last_ticket;
+	uint64_t last_ticket, signals;
 	struct ticket *tickets;
 	struct holding *holdings;
 	size_t stored, store_limit;
@@ -327,6 +327,7 @@ static struct ticket *take_ticket(struct keeper *keeper, uint64_t number)
 /* Without a keeper every ticket is answered at the end of the turn: fail_tickets. */
 static void order_signal(struct keeper *keeper, const order_message *order, const int *pidfd)
 {
+	keeper->signals++;
 	if (send_order(keeper, order, pidfd, pidfd ? 1 : 0) < 0)
 		loop_defer_trigger(keeper->answer);
 }
@@ -351,6 +352,11 @@ void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_si
 
 	order.order.signal_pidfd.ticket = add_ticket(keeper, done, arg);
 	order_signal(keeper, &order, &pidfd);
+}
+
+uint64_t keeper_signals(const struct keeper *keeper)
+{
+	return keeper->signals;
 }
 
 int keeper_start_launcher(struct keeper *keeper, uint32_t index)

@@ -70,6 +70,8 @@ void keeper_store_drop(struct keeper *keeper, enum store_kind kind, uint64_t own
 /* The same with the next order, or FORGET_US later: for what nobody waits for. */
 void keeper_store_forget(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index);
 void keeper_signal(struct keeper *keeper, uint32_t slot, uint64_t owner, int signal, bool group, keeper_signalled_fn done, void *arg);
+/* How many of both were ordered. What this engine's socket took the keeper carries out, also when this engine dies. */
+uint64_t keeper_signals(const struct keeper *keeper);
 void keeper_signal_pidfd(struct keeper *keeper, int pidfd, int signal, keeper_signalled_fn done, void *arg);
 int keeper_start_launcher(struct keeper *keeper, uint32_t index); /* 0 or -errno; the answer comes to the observer */
 

@@ -16,6 +16,7 @@
 
 struct slots {
 	struct journal *journal;
+	uint64_t signals; /* carried out before */
 	uint32_t free_count;
 	uint16_t free[JOURNAL_SLOTS];
 	uint64_t used[JOURNAL_SLOTS / WORD_BITS];
@@ -59,6 +60,7 @@ struct slots *slots_create(int fd, bool fresh, struct err *err)
 	}
 	slots = mem_alloc(sizeof(*slots));
 	slots->journal = journal;
+	slots->signals = atomic_load(&journal->signals);
 	for (uint32_t slot = JOURNAL_SLOTS; slot-- > 0;) {
 		if (fresh || atomic_load(&journal->slot[slot].state) == JOURNAL_FREE)
 			slots->free[slots->free_count++] = (uint16_t)slot;
@@ -186,6 +188,11 @@ uint32_t slots_next_used(const struct slots *slots, uint32_t from)
 size_t slots_used(const struct slots *slots)
 {
 	return JOURNAL_SLOTS - slots->free_count;
+}
+
+uint64_t slots_signals(const struct slots *slots)
+{
+	return slots->signals;
 }
 
 void slots_count_spawn(struct slots *slots)

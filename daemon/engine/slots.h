@@ -43,5 +43,7 @@ uint32_t slots_next_used(const struct slots *slots, uint32_t from);
 size_t slots_used(const struct slots *slots);
 /* Number of the last event that was ever told. */
 _Atomic uint64_t *slots_event_seq(struct slots *slots);
+/* Orders to signal that were carried out for engines before this one. */
+uint64_t slots_signals(const struct slots *slots);
 /* One more plan was given to a launcher. */
 void slots_count_spawn(struct slots *slots);

@@ -16,6 +16,7 @@ static void signal_done(struct keeper *keeper, uint64_t ticket, int error)
 {
 	notice_message notice = {.which_notice = spawnd_runtime_v1_KeeperNotice_signal_done_tag};
 
+	atomic_fetch_add(&keeper->journal->signals, 1);
 	notice.notice.signal_done = (spawnd_runtime_v1_SignalDone){ticket, error};
 	if (ticket)
 		engine_notify(keeper, &notice, NULL);

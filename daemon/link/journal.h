@@ -7,7 +7,7 @@
  *   kernel     pids[slot] in the launcher's clone (CLONE_PARENT_SETTID): "cloned but not recorded" cannot exist
  *   launcher   started_at_ns, before the clone
  *   child      launch_stage, launch_error, when a step before exec failed
- *   keeper     exit_*, then state INTENT -> EXITED; before the pid is reaped, so no pid is ever signalled after reuse
+ *   keeper     signals; exit_*, then state INTENT -> EXITED; before the pid is reaped, so no pid is ever signalled after reuse
  */
 #pragma once
 
@@ -72,7 +72,8 @@ struct journal {
 	_Atomic uint64_t spawned;
 	_Atomic uint64_t event_seq; /* of the last event */
 	uint64_t state_version;     /* of what the engine that serves leaves; link/state.h */
-	uint64_t reserved[10];
+	_Atomic uint64_t signals;   /* orders to signal that the keeper has carried out */
+	uint64_t reserved[9];
 	_Atomic int32_t pids[JOURNAL_SLOTS]; /* 0: never cloned */
 	struct journal_slot slot[JOURNAL_SLOTS];
 };

@@ -89,7 +89,7 @@ struct child {
 	Spawnd__V1__OnDisconnect on_disconnect;
 	int log_error; /* of its log file: a positive errno */
 	bool recovered, exit_waits, output_done, has_channel /* it is open */, gave_up, closed, drain_timed_out, removed, killed_by_us,
-		kept, shutdown_waits;
+		stop_sent /* by an earlier engine */, kept, shutdown_waits;
 };
 
 /* Ended children of one uid. */

@@ -115,6 +115,7 @@ struct child *child_recover(struct children *children, const struct recovered *r
 	if (!slot->started_at_ns)
 		slot->started_at_ns = clock_real_ns();
 	child->started_at_ns = slot->started_at_ns;
+	child->stop_sent = record_has(record, RECORD_STOPPING) && host->signals(host->context) > atomic_load(&record->stop_signals);
 	child->killed_by_us = record_has(record, RECORD_KILLED);
 	child->drain_timed_out = record_has(record, RECORD_DRAIN_TIMED_OUT);
 	add_streams(child, recovered);
@@ -126,7 +127,7 @@ struct child *child_recover(struct children *children, const struct recovered *r
 	return child;
 }
 
-/* The ladder goes on where it was: its signal is sent once more, since nobody knows whether it was. */
+/* The ladder goes on where it was: its signal is sent if it was not. */
 static void resume_stop(struct child *child)
 {
 	struct record *record = child->record;

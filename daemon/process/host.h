@@ -50,6 +50,12 @@ struct process_host {
 	/* Signals any process by pidfd (borrowed). */
 	void (*signal_pidfd)(void *context, int pidfd, int signal, host_signalled_fn done, void *arg);
 
+	/*
+	 * How many signals were asked for by both so far; of those an earlier engine asked for, how many were sent. They are sent in
+	 * order: when an engine noted this number, and a later one finds a larger one at its beginning, what came next was sent.
+	 */
+	uint64_t (*signals)(void *context);
+
 	/* Descriptors this process may still open without touching the reserve. */
 	unsigned (*fds_free)(void *context);
 };

@@ -358,6 +358,8 @@ static void send_step(struct kill_op *op)
 	struct child *child = op->child;
 
 	op->phase = KILL_SENDING;
+	if (op->ladder && child->record)
+		atomic_store(&child->record->stop_signals, child->children->host->signals(child->children->host->context));
 	if (op->signal == SIGKILL) {
 		child->killed_by_us = true;
 		record_flag(child->record, RECORD_KILLED);
@@ -376,10 +378,22 @@ static void send_step(struct kill_op *op)
 		step_sent(op);
 }
 
+/* An earlier engine has sent the signal, perhaps not to all of a tree: nobody gets it twice. */
+static void go_on(struct kill_op *op)
+{
+	op->child->stop_sent = false;
+	op->sent = true;
+	list_left(op, &op->struck);
+	op->phase = KILL_GRACE;
+	advance(op);
+}
+
 static void begin(struct kill_op *op)
 {
 	if (op->child->state == CHILD_STARTING)
 		op->phase = KILL_WAITING;
+	else if (op->ladder && op->child->stop_sent)
+		go_on(op);
 	else
 		send_step(op);
 }
@@ -482,8 +496,10 @@ static void remember(const struct kill_op *op)
 	atomic_store(&record->stop_scope, (int32_t)op->scope);
 	atomic_store(&record->stop_reason, (int32_t)op->child->reason);
 	atomic_store(&record->stop_deadline_ns, op->deadline_ns);
-	if (!record_has(record, RECORD_STOPPING) && op->child->why)
-		snprintf(record->why, sizeof(record->why), "%s", op->child->why);
+	if (!record_has(record, RECORD_STOPPING)) {
+		snprintf(record->why, sizeof(record->why), "%s", op->child->why ? op->child->why : "");
+		atomic_store(&record->stop_signals, RECORD_NOT_SENT);
+	}
 	record_flag(record, RECORD_STOPPING);
 }
 

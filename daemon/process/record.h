@@ -24,6 +24,7 @@ enum record_kind {
 #define RECORD_METHOD_MAX 48u
 #define RECORD_SESSION_MAX 64u
 #define RECORD_WHY_MAX 16u
+#define RECORD_NOT_SENT UINT64_MAX
 
 enum record_flags {
 	RECORD_STOPPING = 1,  /* stop_* are valid */
@@ -69,6 +70,7 @@ struct record {
 	uint32_t tree;                    /* number of its directory; 0: none */
 	_Atomic int64_t stop_deadline_ns; /* CLOCK_BOOTTIME */
 	_Atomic int64_t ended_boot_ns;
+	_Atomic uint64_t stop_signals; /* host.signals before its present step was sent; RECORD_NOT_SENT */
 	char why[RECORD_WHY_MAX];
 	uint64_t digest; /* from here on its origin, see record_origin_of */
 	int64_t made_ns;

@@ -1,6 +1,8 @@
 /* See acts.h. */
 #include "service/acts.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "service/internal.h"
@@ -47,6 +49,61 @@ void acts_remember(const struct act_name *name, const ProtobufCMessage *reply)
 	known.reply = packed;
 	known.reply_size = size;
 	keys_put(service_get()->keys, name, clock_boot_ns(), &known);
+}
+
+struct act_intent acts_intent(const struct child *child, bool at_once)
+{
+	const struct process_host *host = children_host(service_get()->config.children);
+
+	return (struct act_intent){
+		.process = child_id(child),
+		.signals = host->signals(host->context),
+		.exact = at_once && child_state(child) != CHILD_STARTING,
+	};
+}
+
+void acts_intend(const struct act_name *name, const struct act_intent *intent)
+{
+	struct known_act known = {.intent = *intent};
+
+	if (*name->key)
+		keys_put(service_get()->keys, name, clock_boot_ns(), &known);
+}
+
+/* The answer to a Signal that reached the child and nobody else. */
+static void pack_signalled(struct child *child, uint8_t **reply_out, size_t *size_out)
+{
+	Spawnd__V1__KillReply reply = SPAWND__V1__KILL_REPLY__INIT;
+	int32_t pid = child_pid(child);
+
+	reply.n_ended = 1;
+	reply.ended = &pid;
+	reply.method = (char *)"signal";
+	reply.complete = true;
+	reply.exit = child_exit_record(child);
+	*size_out = spawnd__v1__kill_reply__get_packed_size(&reply);
+	*reply_out = mem_alloc(*size_out);
+	spawnd__v1__kill_reply__pack(&reply, *reply_out);
+	if (reply.exit)
+		spawnd__v1__exit_record__free_unpacked(reply.exit, NULL);
+}
+
+enum act_outcome acts_settle(void *children, const char *method, const struct act_intent *intent, uint8_t **reply_out, size_t *size_out)
+{
+	const struct process_host *host = children_host(children);
+	struct child *child = children_find(children, intent->process);
+
+	if (strcmp(method, "Remove") == 0) {
+		*reply_out = mem_alloc(1); /* RemoveReply is empty */
+		*size_out = 0;
+		return child ? ACT_NEVER : ACT_DONE;
+	}
+	if (host->signals(host->context) <= intent->signals)
+		return ACT_NEVER;
+	if (!child || !intent->exact)
+		return ACT_UNKNOWN;
+	pack_signalled(child, reply_out, size_out);
+	return ACT_DONE;
 }
 
 void acts_reply(struct call *call, const struct act_name *name, const ProtobufCMessage *reply)

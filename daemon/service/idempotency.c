@@ -19,6 +19,8 @@ struct entry {
 	uint64_t digest;
 	uint64_t process;
 	void *pending;
+	struct act_intent intent;
+	bool unknown;   /* what came of it */
 	uint8_t *reply; /* owned */
 	size_t reply_size;
 	void *record; /* of the reply, in the ledger; NULL: none */
@@ -133,6 +135,10 @@ int keys_find(struct keys *keys, const struct act_name *name, int64_t now_ns, st
 		strcpy(err->field, "idempotency_key");
 		return -EEXIST;
 	}
+	if (entry->unknown) {
+		err_set(err, STATUS_ABORTED, "the engine ended while this was under way: whether it was done cannot be known");
+		return -ECANCELED;
+	}
 	*known_out = (struct known_act){
 		.process = entry->process, .pending = entry->pending, .reply = entry->reply, .reply_size = entry->reply_size};
 	return 1;
@@ -144,24 +150,31 @@ struct stored_act {
 	uint64_t digest;
 	char method[RECORD_METHOD_MAX];
 	uint64_t id_size, reply_size;
+	struct act_intent intent; /* process 0: the answer is there */
 };
 
-/* Remembers the answer of an act beyond this engine; without room it is this engine's only. */
+/* Remembers an act beyond this engine; without room it is this engine's only. */
 static void store_act(struct keys *keys, struct entry *entry)
 {
 	struct stored_act *stored;
 	struct err err;
 
-	if (!keys->ledger || !entry->reply)
+	if (!keys->ledger || (!entry->reply && !entry->intent.process))
 		return;
 	stored = ledger_write(keys->ledger, RECORD_ACT, 0, sizeof(*stored) + entry->id_size + entry->reply_size, &err);
 	if (!stored)
 		return;
 	*stored = (struct stored_act){
-		.made_ns = entry->made_ns, .digest = entry->digest, .id_size = entry->id_size, .reply_size = entry->reply_size};
+		.made_ns = entry->made_ns,
+		.digest = entry->digest,
+		.id_size = entry->id_size,
+		.reply_size = entry->reply_size,
+		.intent = entry->intent,
+	};
 	memcpy(stored->method, entry->method, sizeof(stored->method));
 	memcpy(stored + 1, entry->id, entry->id_size);
-	memcpy((uint8_t *)(stored + 1) + entry->id_size, entry->reply, entry->reply_size);
+	if (entry->reply_size)
+		memcpy((uint8_t *)(stored + 1) + entry->id_size, entry->reply, entry->reply_size);
 	ledger_commit(stored);
 	entry->record = stored;
 }
@@ -181,7 +194,7 @@ static void enter(struct keys *keys, struct entry *entry)
 	keys->bytes += entry->reply_size;
 }
 
-static void read_act(struct keys *keys, struct stored_act *stored)
+static struct entry *read_act(struct stored_act *stored)
 {
 	struct entry *entry = mem_alloc(sizeof(*entry) + stored->id_size);
 
@@ -191,39 +204,85 @@ static void read_act(struct keys *keys, struct stored_act *stored)
 	entry->id_size = stored->id_size;
 	memcpy(entry->id, stored + 1, entry->id_size);
 	entry->reply_size = stored->reply_size;
-	entry->reply = mem_dup((uint8_t *)(stored + 1) + entry->id_size, entry->reply_size ? entry->reply_size : 1);
+	entry->intent = stored->intent;
+	if (!entry->intent.process)
+		entry->reply = mem_dup((uint8_t *)(stored + 1) + entry->id_size, entry->reply_size ? entry->reply_size : 1);
 	entry->record = stored;
+	return entry;
+}
+
+/* An answer is written before its intent goes: of both the answer counts. */
+static void take_act(struct keys *keys, struct stored_act *stored)
+{
+	struct entry *entry = read_act(stored), *same;
+
+	HASH_FIND(hh, keys->table, entry->id, entry->id_size, same);
+	if (same && !entry->reply) {
+		ledger_free(keys->ledger, entry->record);
+		free(entry);
+		return;
+	}
+	if (same)
+		drop(keys, same);
 	enter(keys, entry);
 }
 
-void keys_recover(struct keys *keys)
+static void settle_act(struct keys *keys, struct entry *entry, keys_settle_fn settle, void *context)
 {
+	uint8_t *reply = NULL;
+	size_t size = 0;
+	enum act_outcome outcome = settle(context, entry->method, &entry->intent, &reply, &size);
+
+	if (outcome == ACT_NEVER) {
+		drop(keys, entry);
+		return;
+	}
+	entry->unknown = outcome == ACT_UNKNOWN;
+	if (outcome == ACT_DONE) {
+		entry->reply = reply;
+		entry->reply_size = size;
+		keys->bytes += size;
+	}
+}
+
+void keys_recover(struct keys *keys, keys_settle_fn settle, void *context)
+{
+	struct entry *next;
+
 	for (void *record = keys->ledger ? ledger_next(keys->ledger, NULL) : NULL; record; record = ledger_next(keys->ledger, record))
 		if (ledger_kind(record) == RECORD_ACT)
-			read_act(keys, record);
+			take_act(keys, record);
+	for (struct entry *entry = TAILQ_FIRST(&keys->by_age); entry; entry = next) {
+		next = TAILQ_NEXT(entry, link);
+		if (entry->intent.process && !entry->reply)
+			settle_act(keys, entry, settle, context);
+	}
 }
 
 void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, const struct known_act *known)
 {
-	struct entry *entry;
+	struct entry *entry, *before;
 	struct id id;
 
 	if (!is_named(name))
 		return;
-	keys_forget(keys, name);
 	make_id(name, &id);
+	before = find(keys, &id);
 	entry = mem_alloc(sizeof(*entry) + id.size);
 	entry->made_ns = now_ns;
 	entry->digest = name->digest;
 	snprintf(entry->method, sizeof(entry->method), "%s", name->method);
 	entry->process = known->process;
 	entry->pending = known->pending;
+	entry->intent = known->intent;
 	entry->reply = known->reply ? mem_dup(known->reply, known->reply_size ? known->reply_size : 1) : NULL;
 	entry->reply_size = known->reply ? known->reply_size : 0;
 	entry->id_size = id.size;
 	memcpy(entry->id, id.bytes, id.size);
-	enter(keys, entry);
 	store_act(keys, entry);
+	if (before)
+		drop(keys, before);
+	enter(keys, entry);
 	trim(keys, now_ns);
 }
 

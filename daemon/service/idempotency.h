@@ -28,18 +28,36 @@ struct act_name {
 	uint64_t digest; /* of the request */
 };
 
+/* What a later engine must know of an act that this one began and did not answer. */
+struct act_intent {
+	uint64_t process; /* that it is about; 0: there is no intent */
+	uint64_t signals; /* host.signals before it */
+	bool exact;       /* one more than that means that it was done, all of it */
+};
+
 /* What is known of an act. */
 struct known_act {
 	uint64_t process; /* it started this one, or 0 */
 	void *pending;    /* it is under way; whoever asked first knows what this is */
 	const uint8_t *reply;
 	size_t reply_size;
+	struct act_intent intent; /* with pending */
 };
+
+/* What came of an act that an earlier engine began. */
+enum act_outcome {
+	ACT_NEVER,   /* nothing: it may be begun */
+	ACT_DONE,    /* the answer is ready, and the taker's */
+	ACT_UNKNOWN, /* it must not be begun once more */
+};
+
+typedef enum act_outcome (*keys_settle_fn)(
+	void *context, const char *method, const struct act_intent *intent, uint8_t **reply_out, size_t *size_out);
 
 /* Answers of acts are remembered in the ledger (borrowed; may be NULL). */
 struct keys *keys_create(struct ledger *ledger);
-/* Takes up what an earlier engine remembered there. */
-void keys_recover(struct keys *keys);
+/* Takes up what an earlier engine remembered there; `settle` is asked about each that has an intent and no answer. */
+void keys_recover(struct keys *keys, keys_settle_fn settle, void *context);
 void keys_destroy(struct keys *keys); /* NULL is fine */
 
 /* A number for the content of a request, to tell two requests of one key apart. */
@@ -47,7 +65,7 @@ uint64_t keys_digest(const ProtobufCMessage *request);
 
 /*
  * 1 and *known_out when this act is known; 0 when it is new, or has no name; -EEXIST with ALREADY_EXISTS when the key names
- * another act; -EINVAL when the key is too long.
+ * another act; -EINVAL when the key is too long; -ECANCELED with ABORTED when nobody knows whether it was done.
  */
 int keys_find(struct keys *keys, const struct act_name *name, int64_t now_ns, struct known_act *known_out, struct err *err);
 

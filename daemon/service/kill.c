@@ -73,8 +73,8 @@ static void add_waiter(struct act *act, struct call *call)
 }
 
 /* The act of this request: *act_out is new and wants to be carried out, or NULL: the request is being answered. */
-static int begin(
-	struct call *call, const char *key, const ProtobufCMessage *request, struct child *child, struct act **act_out, struct err *err)
+static int begin(struct call *call, const char *key, const ProtobufCMessage *request, struct child *child, const struct act_intent *intent,
+	struct act **act_out, struct err *err)
 {
 	struct service *service = service_get();
 	struct act_name name = {.uid = peer_uid(call_peer(call)), .key = key, .method = call_method(call)->name};
@@ -108,6 +108,8 @@ static int begin(
 		act->next->back = &act->next;
 	service->acts = act;
 	known.pending = act;
+	if (intent)
+		known.intent = *intent;
 	keys_put(service->keys, &act->name, clock_boot_ns(), &known);
 	add_waiter(act, call);
 	return 0;
@@ -154,6 +156,7 @@ static void on_killed(void *context, struct child *child, const struct kill_resu
 int handle_signal(struct call *call, const ProtobufCMessage *message, struct err *err)
 {
 	const Spawnd__V1__SignalRequest *request = (const Spawnd__V1__SignalRequest *)message;
+	struct act_intent intent;
 	struct child *child;
 	struct act *act = NULL;
 	int done = convert_signal(request->signal, true, "signal", err);
@@ -161,7 +164,9 @@ int handle_signal(struct call *call, const ProtobufCMessage *message, struct err
 	if (done == 0)
 		done = rights_find(call, request->process, &child, err);
 	if (done == 0)
-		done = begin(call, request->idempotency_key, message, child, &act, err);
+		intent = acts_intent(child, convert_scope(request->scope, KILL_CHILD) != KILL_TREE);
+	if (done == 0)
+		done = begin(call, request->idempotency_key, message, child, &intent, &act, err);
 	if (done < 0 || !act)
 		return done;
 	act->ended_is_fine = request->signal == 0;
@@ -181,7 +186,7 @@ int handle_stop(struct call *call, const ProtobufCMessage *message, struct err *
 	if (done == 0)
 		done = rights_find(call, request->process, &child, err);
 	if (done == 0)
-		done = begin(call, request->idempotency_key, message, child, &act, err);
+		done = begin(call, request->idempotency_key, message, child, NULL, &act, err);
 	if (done < 0 || !act)
 		return done;
 	act->ended_is_fine = true;

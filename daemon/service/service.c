@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "service/acts.h"
 #include "service/internal.h"
 #include "service/kill.h"
 #include "service/rights.h"
@@ -115,7 +116,7 @@ static void recover(struct service *service)
 		if (child_was_held(child))
 			hold_recover(service->sessions, origin.uid, origin.session, origin.session_size, child_id(child));
 	}
-	keys_recover(service->keys);
+	keys_recover(service->keys, acts_settle, children);
 }
 
 struct service *service_create(const struct service_config *config)

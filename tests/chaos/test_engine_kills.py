@@ -13,7 +13,7 @@ import time
 
 import ttrpc
 from follower import Follower
-from ttrpc import RpcError, admin
+from ttrpc import RpcError, admin, processes, ref
 
 KILLS = int(os.environ.get("SPAWND_KILLS", "10"))
 KEPT, DIRECT = 1, 2
@@ -76,13 +76,83 @@ def spawner(daemon, path):
     return work
 
 
+def again(daemon, service, method, request, reply):
+    """A unary call, repeated until it is answered."""
+    while True:
+        try:
+            with daemon.client() as client:
+                return client.call(service, method, request, reply)
+        except (ttrpc.Closed, ConnectionError):
+            pass
+
+
+COUNTER = """
+import os, signal, sys
+wanted = {signal.SIGRTMIN + 1}
+signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+os.write(file, b"r")
+while True:
+    signal.sigwaitinfo(wanted)  # queued: two that come at once are two
+    os.write(file, b".")
+"""
+COUNTED = signal.SIGRTMIN + 1
+
+
+def counter(daemon, path):
+    """A process that writes a byte for each signal it gets, behind one when it begins."""
+    spec = ttrpc.make_spec("/usr/bin/python3", "-S", "-c", COUNTER, path, on_disconnect=processes.ON_DISCONNECT_KEEP)
+    request = processes.StartRequest(spec=spec, idempotency_key=os.urandom(8).hex())
+    child = again(daemon, "Processes", "Start", request, processes.Process())
+    wait_size(path, 1)
+    return child
+
+
+def wait_size(path, size):
+    while not os.path.exists(path) or os.path.getsize(path) < size:
+        os.sched_yield()
+
+
+def signals(daemon, directory):
+    path = str(directory / "signals")
+
+    def work(load):
+        if not load.busy:
+            load.busy = counter(daemon, path)
+        key = os.urandom(8).hex()
+        scope = random.choice((processes.KILL_SCOPE_CHILD, processes.KILL_SCOPE_GROUP))
+        request = processes.SignalRequest(process=ref(load.busy), signal=COUNTED, scope=scope, idempotency_key=key)
+        assert again(daemon, "Processes", "Signal", request, processes.KillReply()).ended == [load.busy.pid]
+        wait_size(path, 2 + load.rounds)
+        assert os.path.getsize(path) == 2 + load.rounds, "a signal came twice"
+
+    return work
+
+
+def stops(daemon, directory):
+    def work(load):
+        path = str(directory / f"stop{load.rounds}")
+        child = counter(daemon, path)
+        request = processes.StopRequest(process=ref(child), signal=COUNTED, grace_ms=random.choice((0, 50, 200)),
+                                        idempotency_key=os.urandom(8).hex())
+        assert not again(daemon, "Processes", "Stop", request, processes.KillReply()).survived
+        ended = again(daemon, "Processes", "Wait", processes.WaitRequest(process=ref(child)), processes.Process())
+        assert ended.exit.signal == signal.SIGKILL
+        assert os.path.getsize(path) <= 2, "a signal came twice"
+        remove = processes.RemoveRequest(process=ref(child), idempotency_key=os.urandom(8).hex())
+        again(daemon, "Processes", "Remove", remove, processes.RemoveReply())
+
+    return work
+
+
 PHASES = {"kept", "direct", "cat", "launching", "recovering"}
 
 
 def phases_now(loads, age):
     """What was going on: whose output or input flowed, whether a spawn was in flight, whether the engine had just begun."""
-    flowing = {load.name for load in loads if load.busy and load.busy.process is not None}
-    launching = {"launching"} if any(load.busy and load.busy.process is None for load in loads) else set()
+    followed = [load for load in loads if isinstance(load.busy, Follower)]
+    flowing = {load.name for load in followed if load.busy.process is not None}
+    launching = {"launching"} if any(load.busy.process is None for load in followed) else set()
     return (flowing & PHASES) | launching | ({"recovering"} if age < 0.02 else set())
 
 
@@ -126,6 +196,7 @@ def endure(daemon, tmp_path, count, strike):
     """The load, while the engine is struck again and again; everything is accounted for at the end. Returns the phases that were hit."""
     done, phases, marks = threading.Event(), collections.Counter(), tmp_path / "marks"
     works = {"kept": writer(daemon, KEPT), "direct": writer(daemon, DIRECT), "cat": cat(daemon)}
+    works |= {"signals": signals(daemon, tmp_path), "stops": stops(daemon, tmp_path)}
     works |= {f"spawn{n}": spawner(daemon, marks) for n in range(4)}
     loads = [Load(name, work, done) for name, work in works.items()]
     with daemon.client() as client:

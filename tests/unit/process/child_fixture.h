@@ -58,7 +58,7 @@ struct fixture {
 	struct loop_timer *deadline;
 	struct loop_signal *sigchld;
 	TAILQ_HEAD(, answer) answers;
-	uint64_t last_id;
+	uint64_t last_id, signals;
 	unsigned fds_free, slots_max, slots_taken;
 	int stored;
 	enum launch_stage fail_stage;
@@ -259,13 +259,21 @@ static inline void fake_signal(void *context, uint32_t slot, uint64_t owner, int
 	struct fake_slot *at = &fixture->slots[slot];
 	int error = at->journal.owner != owner || !at->pid ? ESRCH : 0;
 
+	fixture->signals++;
+
 	if (!error && kill(group ? -at->pid : at->pid, signal) < 0)
 		error = errno;
 	answer_later(fixture, (struct answer){.signalled = done, .arg = arg, .error = error});
 }
 
+static inline uint64_t fake_signals(void *context)
+{
+	return ((struct fixture *)context)->signals;
+}
+
 static inline void fake_signal_pidfd(void *context, int pidfd, int signal, host_signalled_fn done, void *arg)
 {
+	((struct fixture *)context)->signals++;
 	answer_later(context, (struct answer){.signalled = done, .arg = arg, .error = -sys_pidfd_send_signal(pidfd, signal)});
 }
 
@@ -409,6 +417,7 @@ static inline void fixture_init(struct fixture *fixture)
 		.launch = fake_launch,
 		.signal = fake_signal,
 		.signal_pidfd = fake_signal_pidfd,
+		.signals = fake_signals,
 		.fds_free = fake_fds_free,
 	};
 	fixture->children = children_create(&fixture->host, NULL);

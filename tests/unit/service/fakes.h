@@ -376,9 +376,19 @@ void children_observe(struct children *children, const struct child_observer *ob
 	children->context = context;
 }
 
+/* What was signalled so far, as the host tells it. */
+static uint64_t fake_signals;
+
+static inline uint64_t fake_count_signals(void *context)
+{
+	return fake_signals;
+}
+
 const struct process_host *children_host(const struct children *children)
 {
-	return NULL;
+	static const struct process_host host = {.signals = fake_count_signals};
+
+	return &host;
 }
 
 struct child *children_find(struct children *children, uint64_t id)

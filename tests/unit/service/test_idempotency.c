@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ledger.h"
+#include "base/mem.h"
 #include "spawnd/v1/processes.pb-c.h"
 
 static const struct act_name start = {.uid = 5, .key = "k", .method = "Start", .digest = 7};
@@ -162,4 +164,59 @@ void test_requests_are_told_apart_by_content(void)
 	CU_ASSERT_EQUAL(keys_digest(&one.base), keys_digest(&two.base));
 	two.signal = 9;
 	CU_ASSERT_NOT_EQUAL(keys_digest(&one.base), keys_digest(&two.base));
+}
+
+static enum act_outcome outcome;
+
+static enum act_outcome settle(void *context, const char *method, const struct act_intent *intent, uint8_t **reply_out, size_t *size_out)
+{
+	CU_ASSERT_EQUAL(intent->process, 7);
+	CU_ASSERT_EQUAL(intent->signals, 40);
+	CU_ASSERT_STRING_EQUAL(method, "Signal");
+	if (outcome == ACT_DONE) {
+		*reply_out = mem_dup("done", 4);
+		*size_out = 4;
+	}
+	return outcome;
+}
+
+/* What a later engine finds of an act that was begun, and answered or not; how many acts it knows. */
+static int find_later(bool answered, enum act_outcome came, size_t *reply_size_out, size_t *count_out)
+{
+	const struct act_name name = {.uid = 1, .key = "key", .method = "Signal", .digest = 5};
+	const struct known_act known = {.intent = {.process = 7, .signals = 40, .exact = true}};
+	const struct known_act answer = {.reply = (const uint8_t *)"answer", .reply_size = 6};
+	struct known_act found = {0};
+	struct err err = {0};
+	int fd, done;
+	struct ledger *first = ledger_create(&fd, &err), *second = ledger_open(fd, &err);
+	struct keys *before = keys_create(first), *after = keys_create(second);
+
+	keys_put(before, &name, 0, &known);
+	if (answered)
+		keys_put(before, &name, 0, &answer);
+	outcome = came;
+	keys_recover(after, settle, NULL);
+	done = keys_find(after, &name, 0, &found, &err);
+	*reply_size_out = found.reply_size;
+	*count_out = keys_count(after);
+	keys_destroy(after);
+	keys_destroy(before);
+	ledger_close(second);
+	ledger_close(first);
+	return done;
+}
+
+void test_an_act_that_was_begun_is_settled_by_the_next_engine(void)
+{
+	size_t reply_size, count;
+
+	CU_ASSERT_EQUAL(find_later(true, ACT_UNKNOWN, &reply_size, &count), 1);
+	CU_ASSERT_EQUAL(reply_size, 6);
+	CU_ASSERT_EQUAL(find_later(false, ACT_DONE, &reply_size, &count), 1);
+	CU_ASSERT_EQUAL(reply_size, 4);
+	CU_ASSERT_EQUAL(find_later(false, ACT_NEVER, &reply_size, &count), 0);
+	CU_ASSERT_EQUAL(count, 0);
+	CU_ASSERT_EQUAL(find_later(false, ACT_UNKNOWN, &reply_size, &count), -ECANCELED);
+	CU_ASSERT_EQUAL(count, 1);
 }
