@@ -24,9 +24,13 @@
 #define TIMER_MAX_US (INT64_MAX / 4000) /* what is later never comes */
 #define NOT_PENDING SIZE_MAX
 
+#define LATE_PASSES 4u /* what is late waits for the turns of others at most this long */
+
+TAILQ_HEAD(defer_list, loop_defer);
+
 struct loop {
 	struct event_base *base;
-	TAILQ_HEAD(, loop_defer) deferred;
+	struct defer_list deferred, late;
 	struct loop_timer **timers; /* a heap: the first is due first */
 	size_t timer_count, timer_room;
 	int timer_fd;
@@ -67,8 +71,9 @@ struct loop_signal {
 };
 
 struct loop_defer {
-	TAILQ_ENTRY(loop_defer) link; /* loop::deferred */
+	TAILQ_ENTRY(loop_defer) link; /* in list */
 	struct loop *loop;
+	struct defer_list *list; /* loop::deferred or loop::late */
 	bool pending;
 	uint64_t pass; /* in which it was triggered */
 	loop_fn fn;
@@ -105,6 +110,7 @@ struct loop *loop_create(void)
 	struct loop *loop = mem_alloc(sizeof(*loop));
 
 	TAILQ_INIT(&loop->deferred);
+	TAILQ_INIT(&loop->late);
 	TAILQ_INIT(&loop->signals);
 	loop->signal_fd = -1;
 	loop->wakes_ns = INT64_MAX;
@@ -135,18 +141,28 @@ void loop_destroy(struct loop *loop)
 	free(loop);
 }
 
-/* Runs what was deferred before now; what is triggered meanwhile has its turn in the next pass. */
-static void run_deferred(struct loop *loop)
+/* Runs what was triggered in this pass or before; what is triggered meanwhile has its turn in the next one. */
+static void run_list(struct loop *loop, struct defer_list *list, uint64_t pass)
 {
-	uint64_t pass = loop->pass++;
 	struct loop_defer *defer;
 
-	while ((defer = TAILQ_FIRST(&loop->deferred)) && defer->pass <= pass) {
-		TAILQ_REMOVE(&loop->deferred, defer, link);
+	while ((defer = TAILQ_FIRST(list)) && defer->pass <= pass) {
+		TAILQ_REMOVE(list, defer, link);
 		defer->pending = false;
 		enter_callback(loop);
 		defer->fn(defer->arg);
 	}
+}
+
+static void run_deferred(struct loop *loop)
+{
+	uint64_t pass = loop->pass++;
+	const struct loop_defer *last;
+
+	run_list(loop, &loop->deferred, pass);
+	last = TAILQ_FIRST(&loop->late);
+	if (last && (TAILQ_EMPTY(&loop->deferred) || pass - last->pass >= LATE_PASSES))
+		run_list(loop, &loop->late, pass);
 }
 
 /* Has the timerfd wake us in time for the first timer; when it wakes us earlier, nothing is changed. */
@@ -167,7 +183,7 @@ int loop_run(struct loop *loop)
 	while (!loop->stopped) {
 		int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
 
-		if (!TAILQ_EMPTY(&loop->deferred))
+		if (!TAILQ_EMPTY(&loop->deferred) || !TAILQ_EMPTY(&loop->late))
 			flags |= EVLOOP_NONBLOCK;
 		set_timer_fd(loop);
 		if (event_base_loop(loop->base, flags) < 0)
@@ -409,14 +425,25 @@ void loop_signal_destroy(struct loop_signal *watch)
 
 /* ---- deferred calls ---- */
 
-struct loop_defer *loop_defer_create(struct loop *loop, loop_fn fn, void *arg)
+static struct loop_defer *create_defer(struct loop *loop, struct defer_list *list, loop_fn fn, void *arg)
 {
 	struct loop_defer *defer = mem_alloc(sizeof(*defer));
 
 	defer->loop = loop;
+	defer->list = list;
 	defer->fn = fn;
 	defer->arg = arg;
 	return defer;
+}
+
+struct loop_defer *loop_defer_create(struct loop *loop, loop_fn fn, void *arg)
+{
+	return create_defer(loop, &loop->deferred, fn, arg);
+}
+
+struct loop_defer *loop_defer_create_late(struct loop *loop, loop_fn fn, void *arg)
+{
+	return create_defer(loop, &loop->late, fn, arg);
 }
 
 void loop_defer_trigger(struct loop_defer *defer)
@@ -425,7 +452,7 @@ void loop_defer_trigger(struct loop_defer *defer)
 		return;
 	defer->pending = true;
 	defer->pass = defer->loop->pass;
-	TAILQ_INSERT_TAIL(&defer->loop->deferred, defer, link);
+	TAILQ_INSERT_TAIL(defer->list, defer, link);
 }
 
 void loop_defer_destroy(struct loop_defer *defer)
@@ -433,6 +460,6 @@ void loop_defer_destroy(struct loop_defer *defer)
 	if (!defer)
 		return;
 	if (defer->pending)
-		TAILQ_REMOVE(&defer->loop->deferred, defer, link);
+		TAILQ_REMOVE(defer->list, defer, link);
 	free(defer);
 }

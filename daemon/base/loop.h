@@ -42,6 +42,8 @@ void loop_signal_destroy(struct loop_signal *watch); /* NULL is fine */
 
 /* Runs fn once, after the callbacks of this turn, each time it is triggered. For work that must not run inside a callback. */
 struct loop_defer *loop_defer_create(struct loop *loop, loop_fn fn, void *arg);
+/* Its turn comes when nothing else is deferred, also not by what was deferred, or some turns later. For sending what they say. */
+struct loop_defer *loop_defer_create_late(struct loop *loop, loop_fn fn, void *arg);
 void loop_defer_trigger(struct loop_defer *defer);
 void loop_defer_destroy(struct loop_defer *defer); /* NULL is fine */
 

@@ -28,7 +28,7 @@
 typedef spawnd_runtime_v1_KeeperOrder order_message;
 typedef spawnd_runtime_v1_KeeperNotice notice_message;
 
-#define DROPS_MAX array_size(((spawnd_runtime_v1_StoreDrops *)NULL)->drops)
+#define DROPS_MAX array_size(((order_message *)NULL)->dropped)
 
 /* A signal whose outcome somebody waits for. */
 struct ticket {
@@ -63,7 +63,8 @@ struct keeper {
 	struct ticket *tickets;
 	struct holding *holdings;
 	size_t stored, store_limit;
-	spawnd_runtime_v1_StoreDrops forgotten; /* still to be dropped, before any other order */
+	spawnd_runtime_v1_StoreDrop forgotten[DROPS_MAX]; /* still to be dropped; goes with the next order */
+	pb_size_t forgotten_count;
 	struct loop_timer *forget;
 };
 
@@ -120,24 +121,28 @@ static int transmit(struct keeper *keeper, const order_message *order, const int
 	return done;
 }
 
+/* Sends an order, with what was forgotten before it. 0 or -errno. */
+static int send_order(struct keeper *keeper, order_message *order, const int *fds, size_t count)
+{
+	int done;
+
+	order->dropped_count = keeper->forgotten_count;
+	memcpy(order->dropped, keeper->forgotten, keeper->forgotten_count * sizeof(*order->dropped));
+	done = transmit(keeper, order, fds, count);
+	if (done == 0)
+		keeper->forgotten_count = 0;
+	return done;
+}
+
 /* Drops what was forgotten. */
 static void send_forgotten(void *arg)
 {
 	struct keeper *keeper = arg;
-	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_drop_tag};
+	order_message order = {.which_order = spawnd_runtime_v1_KeeperOrder_nothing_tag};
 
-	if (!keeper->forgotten.drops_count)
-		return;
-	order.order.drop = keeper->forgotten;
-	keeper->forgotten.drops_count = 0;
-	transmit(keeper, &order, NULL, 0);
-}
-
-/* Sends an order, after what was forgotten before it. 0 or -errno. */
-static int send_order(struct keeper *keeper, const order_message *order, const int *fds, size_t count)
-{
-	send_forgotten(keeper);
-	return transmit(keeper, order, fds, count);
+	if (keeper->forgotten_count)
+		send_order(keeper, &order, NULL, 0);
+	keeper->forgotten_count = 0; /* refused only by a keeper that is gone */
 }
 
 struct keeper *keeper_create(struct loop *loop, int fd, const struct keeper_observer *observer, void *context)
@@ -268,16 +273,16 @@ static bool remove_name(struct keeper *keeper, enum store_kind kind, uint64_t ow
 /* Adds one to what is forgotten; all of an owner takes the place of what was dropped of it before. */
 static void add_forgotten(struct keeper *keeper, enum store_kind kind, uint64_t owner, uint32_t index)
 {
-	spawnd_runtime_v1_StoreDrops *forgotten = &keeper->forgotten;
+	spawnd_runtime_v1_StoreDrop *forgotten = keeper->forgotten;
 	pb_size_t kept = 0;
 
-	for (pb_size_t i = 0; i < forgotten->drops_count; i++)
-		if (kind != STORE_ANY || forgotten->drops[i].owner != owner)
-			forgotten->drops[kept++] = forgotten->drops[i];
-	forgotten->drops_count = kept;
+	for (pb_size_t i = 0; i < keeper->forgotten_count; i++)
+		if (kind != STORE_ANY || forgotten[i].owner != owner)
+			forgotten[kept++] = forgotten[i];
+	keeper->forgotten_count = kept;
 	if (kept == DROPS_MAX)
 		send_forgotten(keeper);
-	forgotten->drops[forgotten->drops_count++] =
+	forgotten[keeper->forgotten_count++] =
 		(spawnd_runtime_v1_StoreDrop){.owner = owner, .kind = (uint32_t)kind, .index = index, .all_indexes = kind == STORE_ANY};
 }
 
@@ -325,7 +330,7 @@ static struct ticket *take_ticket(struct keeper *keeper, uint64_t number)
 }
 
 /* Without a keeper every ticket is answered at the end of the turn: fail_tickets. */
-static void order_signal(struct keeper *keeper, const order_message *order, const int *pidfd)
+static void order_signal(struct keeper *keeper, order_message *order, const int *pidfd)
 {
 	keeper->signals++;
 	if (send_order(keeper, order, pidfd, pidfd ? 1 : 0) < 0)

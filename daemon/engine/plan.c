@@ -1,4 +1,7 @@
-/* Packing plans with nanopb: strings and lists are given by callbacks, straight from the spec. */
+/*
+ * Packing plans with nanopb: strings and lists are given by callbacks, straight from the spec. What is the spec's is packed
+ * once and kept there; what differs between two starts of it follows, which is one message to whoever reads it.
+ */
 #include "engine/plan.h"
 
 #include <errno.h>
@@ -36,13 +39,6 @@ static bool put_texts(pb_ostream_t *stream, const pb_field_t *field, const char 
 static bool encode_texts(pb_ostream_t *stream, const pb_field_t *field, void *const *arg)
 {
 	return put_texts(stream, field, *arg);
-}
-
-static bool encode_env(pb_ostream_t *stream, const pb_field_t *field, void *const *arg)
-{
-	const struct plan *plan = *arg;
-
-	return put_texts(stream, field, (const char *const *)plan->spec->env) && put_texts(stream, field, plan->extra_env);
 }
 
 static bool encode_fds(pb_ostream_t *stream, const pb_field_t *field, void *const *arg)
@@ -94,20 +90,15 @@ static bool encode_rlimits(pb_ostream_t *stream, const pb_field_t *field, void *
 	return true;
 }
 
-/* The message that refers to the plan. */
-static spawnd_runtime_v1_Plan message_of(const struct plan *plan)
+/* What every plan of a spec says. */
+static spawnd_runtime_v1_Plan message_of_spec(const struct spec *spec)
 {
-	const struct spec *spec = plan->spec;
-
 	return (spawnd_runtime_v1_Plan){
-		.owner = plan->owner,
-		.journal_slot = plan->journal_slot,
 		.argv = {.funcs.encode = encode_texts, .arg = spec->argv},
-		.env = {.funcs.encode = encode_env, .arg = (void *)plan},
+		.env = {.funcs.encode = encode_texts, .arg = spec->env},
 		.file = {.funcs.encode = encode_text, .arg = spec->file},
 		.search_path = {.funcs.encode = encode_text, .arg = (void *)spec->search_path},
 		.cwd = {.funcs.encode = encode_text, .arg = spec->cwd},
-		.fds = {.funcs.encode = encode_fds, .arg = (void *)plan},
 		.set_ids = spec->set_ids,
 		.uid = spec->uid,
 		.gid = spec->gid,
@@ -118,35 +109,63 @@ static spawnd_runtime_v1_Plan message_of(const struct plan *plan)
 		.nice = spec->nice,
 		.rlimits = {.funcs.encode = encode_rlimits, .arg = (void *)spec},
 		.no_new_privs = spec->no_new_privs,
+	};
+}
+
+/* What this plan says. */
+static spawnd_runtime_v1_Plan message_of_start(const struct plan *plan)
+{
+	return (spawnd_runtime_v1_Plan){
+		.owner = plan->owner,
+		.journal_slot = plan->journal_slot,
+		.env = {.funcs.encode = encode_texts, .arg = (void *)plan->extra_env},
+		.fds = {.funcs.encode = encode_fds, .arg = (void *)plan},
 		.controlling_slot = plan->controlling_slot,
 		.cgroup = plan->cgroup,
 		.cgroup_procs = plan->cgroup_procs,
 	};
 }
 
-/* Packs a message into memory of its own; most fit the scratch, which spares asking for the size first. */
-static uint8_t *pack(const spawnd_runtime_v1_Plan *message, size_t *size_out)
+/* Packs a message behind `before`, whose bytes may be none, into memory of its own. NULL: it is too large, or no memory. */
+static uint8_t *pack(const uint8_t *before, size_t before_size, const spawnd_runtime_v1_Plan *message, size_t *size_out)
 {
-	static uint8_t scratch[LINK_RECORD_MAX];
-	pb_ostream_t stream = pb_ostream_from_buffer(scratch, sizeof(scratch));
+	pb_ostream_t stream;
 	uint8_t *bytes;
 	size_t size;
 
-	if (pb_encode(&stream, spawnd_runtime_v1_Plan_fields, message)) {
-		*size_out = stream.bytes_written;
-		return mem_dup(scratch, stream.bytes_written);
-	}
-	if (!pb_get_encoded_size(&size, spawnd_runtime_v1_Plan_fields, message) || size > PLAN_MAX)
+	if (!pb_get_encoded_size(&size, spawnd_runtime_v1_Plan_fields, message) || before_size + size > PLAN_MAX)
 		return NULL;
-	bytes = malloc(size ? size : 1);
+	bytes = malloc(before_size + size + 1);
 	if (!bytes)
 		return NULL;
-	stream = pb_ostream_from_buffer(bytes, size);
+	if (before_size)
+		memcpy(bytes, before, before_size);
+	stream = pb_ostream_from_buffer(bytes + before_size, size);
 	if (!pb_encode(&stream, spawnd_runtime_v1_Plan_fields, message)) {
 		free(bytes);
 		return NULL;
 	}
-	*size_out = size;
+	*size_out = before_size + size;
+	return bytes;
+}
+
+/* The whole plan: that of the spec, which is packed when it is wanted first and kept if it is small, and that of this start. */
+static uint8_t *pack_whole(const struct plan *plan, size_t *size_out)
+{
+	spawnd_runtime_v1_Plan message = message_of_start(plan);
+	struct spec *spec = plan->spec;
+	uint8_t *bytes;
+
+	if (!spec->plan) {
+		spawnd_runtime_v1_Plan common = message_of_spec(spec);
+
+		spec->plan = pack(NULL, 0, &common, &spec->plan_size);
+	}
+	if (!spec->plan)
+		return NULL;
+	bytes = pack(spec->plan, spec->plan_size, &message, size_out);
+	if (spec->plan_size > LINK_RECORD_MAX)
+		free(mem_steal(&spec->plan));
 	return bytes;
 }
 
@@ -172,10 +191,9 @@ static int write_memfd(const uint8_t *bytes, size_t size)
 
 int plan_pack(const struct plan *plan, struct packed_plan *packed_out, struct err *err)
 {
-	spawnd_runtime_v1_Plan message = message_of(plan);
 	spawnd_runtime_v1_Plan stand_in = {.owner = plan->owner, .journal_slot = plan->journal_slot};
 	struct packed_plan packed = {.memfd = -1};
-	_cleanup_free_ uint8_t *whole = pack(&message, &packed.size);
+	_cleanup_free_ uint8_t *whole = pack_whole(plan, &packed.size);
 	char syscall[256];
 
 	if (!whole) {
@@ -190,7 +208,7 @@ int plan_pack(const struct plan *plan, struct packed_plan *packed_out, struct er
 	packed.memfd = write_memfd(whole, packed.size);
 	if (packed.memfd < 0)
 		return err_errno(err, -packed.memfd, "memfd_create", NULL);
-	packed.record = pack(&stand_in, &packed.size);
+	packed.record = pack(NULL, 0, &stand_in, &packed.size);
 	if (!packed.record) {
 		fd_close(&packed.memfd);
 		return err_errno(err, ENOMEM, "malloc", NULL);

@@ -81,10 +81,11 @@ static void start_launcher(struct keeper *keeper, uint32_t index)
 static void obey(struct keeper *keeper, const order_message *order, int *fds, size_t count)
 {
 	const spawnd_runtime_v1_StorePut *put = &order->order.put;
-	const spawnd_runtime_v1_StoreDrop *drop = order->order.drop.drops;
 	const spawnd_runtime_v1_SignalSlot *to = &order->order.signal;
 	int error;
 
+	for (const spawnd_runtime_v1_StoreDrop *drop = order->dropped; drop < order->dropped + order->dropped_count; drop++)
+		store_drop(&keeper->store, drop->owner, drop->kind, drop->index, drop->all_indexes);
 	switch (order->which_order) {
 	case spawnd_runtime_v1_KeeperOrder_ready_tag:
 		engine_ready(keeper, true);
@@ -95,9 +96,7 @@ static void obey(struct keeper *keeper, const order_message *order, int *fds, si
 		for (size_t i = 0; i < count; i++)
 			store_put(&keeper->store, put->owner, put->kind, put->first_index + (uint32_t)i, fd_steal(&fds[i]));
 		break;
-	case spawnd_runtime_v1_KeeperOrder_drop_tag:
-		for (pb_size_t i = 0; i < order->order.drop.drops_count; i++, drop++)
-			store_drop(&keeper->store, drop->owner, drop->kind, drop->index, drop->all_indexes);
+	case spawnd_runtime_v1_KeeperOrder_nothing_tag:
 		break;
 	case spawnd_runtime_v1_KeeperOrder_signal_tag:
 		error = -orders_signal_slot(keeper->journal, to->slot, to->owner, to->signal, to->group);

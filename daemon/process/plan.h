@@ -24,7 +24,7 @@ struct plan_fd {
 struct plan {
 	uint64_t owner;
 	uint32_t journal_slot;
-	const struct spec *spec;      /* argv, env, file, search_path, cwd, ids, umask, nice, rlimits, no_new_privs */
+	struct spec *spec;            /* argv, env, file, search_path, cwd, ids, umask, nice, rlimits, no_new_privs */
 	const char *const *extra_env; /* more "NAME=value" after those of spec, NULL-terminated; or NULL */
 	const struct plan_fd *slots;  /* in the order they are put in place */
 	size_t slot_count;

@@ -23,6 +23,7 @@
 #define DEFAULT_GRACE_MS 10000u
 #define DEFAULT_DRAIN_MS 5000u
 #define DEFAULT_RETAIN (256u << 10)
+#define RECENT_MAX (64u << 10) /* larger requests are compiled anew */
 
 /* A spec with what finds it again. */
 struct shared_spec {
@@ -299,6 +300,7 @@ static void destroy(struct shared_spec *shared)
 	free(spec->cwd);
 	free(spec->groups);
 	free(spec->rlimits);
+	free(spec->plan);
 	free(shared->packed);
 	free(shared);
 }
@@ -365,7 +367,7 @@ static int share(struct shared_spec *shared, struct spec **spec_out, struct err 
 	return 0;
 }
 
-int spec_compile(const Spawnd__V1__ProcessSpec *request, const struct spec_context *context, enum spec_use use, struct spec **spec_out,
+static int compile(const Spawnd__V1__ProcessSpec *request, const struct spec_context *context, enum spec_use use, struct spec **spec_out,
 	struct err *err)
 {
 	struct shared_spec *shared;
@@ -385,6 +387,47 @@ int spec_compile(const Spawnd__V1__ProcessSpec *request, const struct spec_conte
 	if (done < 0)
 		destroy(shared);
 	return done;
+}
+
+static bool is_recent(const struct spec_recent *recent, const struct spec_recent *asked)
+{
+	return recent->spec && recent->size == asked->size && memcmp(recent->request, asked->request, asked->size) == 0 &&
+	       recent->use == asked->use && recent->uid == asked->uid && recent->gid == asked->gid &&
+	       recent->no_new_privs == asked->no_new_privs;
+}
+
+void spec_recent_finish(struct spec_recent *recent)
+{
+	spec_unref(recent->spec);
+	free(recent->request);
+	*recent = (struct spec_recent){0};
+}
+
+int spec_compile(const Spawnd__V1__ProcessSpec *request, const struct spec_context *context, enum spec_use use, struct spec **spec_out,
+	struct err *err)
+{
+	struct spec_recent asked = {.use = use, .uid = context->uid, .gid = context->gid, .no_new_privs = context->no_new_privs};
+	int done;
+
+	asked.size = context->recent ? spawnd__v1__process_spec__get_packed_size(request) : SIZE_MAX;
+	if (asked.size > RECENT_MAX)
+		return compile(request, context, use, spec_out, err);
+	asked.request = mem_alloc(asked.size + 1);
+	spawnd__v1__process_spec__pack(request, asked.request);
+	if (is_recent(context->recent, &asked)) {
+		free(asked.request);
+		*spec_out = spec_ref(context->recent->spec);
+		return 0;
+	}
+	done = compile(request, context, use, spec_out, err);
+	if (done < 0) {
+		free(asked.request);
+		return done;
+	}
+	spec_recent_finish(context->recent);
+	asked.spec = spec_ref(*spec_out);
+	*context->recent = asked;
+	return 0;
 }
 
 struct spec *spec_ref(struct spec *spec)

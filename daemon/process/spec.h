@@ -17,6 +17,21 @@ struct ledger;
 /* Which method asks: it decides defaults (stdin, on_disconnect, capture). */
 enum spec_use { SPEC_SPAWN, SPEC_RUN, SPEC_START };
 
+struct spec;
+
+/* The last request compiled in a context, so that the same one again costs a comparison. Zero-initialised: none. */
+struct spec_recent {
+	struct spec *spec; /* a reference */
+	uint8_t *request;  /* packed */
+	size_t size;
+	enum spec_use use;
+	uid_t uid;
+	gid_t gid;
+	bool no_new_privs;
+};
+
+void spec_recent_finish(struct spec_recent *recent);
+
 /* The caller's part: context of its session and who it is. */
 struct spec_context {
 	const char *cwd;  /* absolute; NULL: "/" */
@@ -28,7 +43,8 @@ struct spec_context {
 	uid_t uid; /* of the client */
 	gid_t gid;
 	uid_t daemon_uid;
-	bool no_new_privs; /* the client has it */
+	bool no_new_privs;          /* the client has it */
+	struct spec_recent *recent; /* of this cwd, env, umask and rlimits; NULL: none is kept */
 };
 
 enum slot_kind { SLOT_NONE, SLOT_PIPE_IN, SLOT_PIPE_OUT, SLOT_PAIR, SLOT_NULL, SLOT_FILE, SLOT_FD, SLOT_PTY, SLOT_SAME, SLOT_CHANNEL };
@@ -76,6 +92,8 @@ struct spec {
 	bool no_new_privs;
 	int kill_signal;
 	enum spec_use use;
+	uint8_t *plan; /* its part of every plan, packed at the first start; engine/plan.c */
+	size_t plan_size;
 	struct ledger *ledger; /* where it is remembered, once a process has it; process/record.c */
 	void *record;          /* goes with the spec */
 };

@@ -286,7 +286,7 @@ struct peer *peer_create(const struct peer_server *server, int fd)
 	TAILQ_INIT(&peer->sendable);
 	TAILQ_INIT(&peer->ended);
 	peer->conn = conn_create(fd_steal(&owned));
-	peer->later = loop_defer_create(server->loop, on_later, peer);
+	peer->later = loop_defer_create_late(server->loop, on_later, peer);
 	peer->watch = loop_fd_create(server->loop, fd, LOOP_READ, on_socket, peer);
 	log_(LOG_DEBUG, "peer %d: connected, uid %u", (int)peer->pid, (unsigned)peer->uid);
 	return peer;

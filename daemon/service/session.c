@@ -11,7 +11,7 @@
 
 #define HELD_PRUNE 64u
 
-/* What a client's children get; immutable. */
+/* What a client's children get; immutable, but for what was compiled with it. */
 struct context {
 	UT_hash_handle hh; /* sessions::contexts, by packed */
 	unsigned refs;
@@ -20,6 +20,7 @@ struct context {
 	Spawnd__V1__ClientContext *message; /* without env, which is below */
 	char *cwd;
 	char **env; /* one block */
+	struct spec_recent recent;
 };
 
 /* Identifies a session across connections. */
@@ -146,6 +147,7 @@ static void context_unref(struct sessions *sessions, struct context *context)
 	if (!context || --context->refs > 0)
 		return;
 	HASH_DEL(sessions->contexts, context);
+	spec_recent_finish(&context->recent);
 	spawnd__v1__client_context__free_unpacked(context->message, NULL);
 	free(context->packed);
 	free(context->cwd);
@@ -238,10 +240,11 @@ static int check_hello(const Spawnd__V1__HelloRequest *hello, struct err *err)
 
 void session_fill_context(const struct session *session, struct spec_context *out)
 {
-	const struct context *context = session ? session->context : NULL;
+	struct context *context = session ? session->context : NULL;
 
 	if (!context)
 		return;
+	out->recent = &context->recent;
 	out->cwd = context->cwd;
 	out->env = context->env;
 	out->has_umask = context->message->_umask_case != 0;

@@ -82,6 +82,52 @@ void test_a_deferred_call_that_triggers_itself_runs_once_per_pass(void)
 	loop_destroy(probe.loop);
 }
 
+static void stop_late(void *arg)
+{
+	struct probe *probe = arg;
+
+	probe->order[0] = probe->calls;
+	loop_stop(probe->loop);
+}
+
+/* Another that triggers itself for ever would keep it waiting: it does not wait for long. */
+static void trigger_for_ever(void *arg)
+{
+	struct probe *probe = arg;
+
+	probe->calls++;
+	loop_defer_trigger(probe->defer);
+}
+
+void test_what_is_late_comes_after_what_was_deferred_meanwhile(void)
+{
+	struct probe probe = {.loop = loop_create()};
+	struct loop_defer *late = loop_defer_create_late(probe.loop, stop_late, &probe);
+	struct loop_defer *other;
+
+	probe.defer = loop_defer_create(probe.loop, write_byte, &probe);
+	other = loop_defer_create(probe.loop, trigger_again, &probe);
+	CU_ASSERT_EQUAL(sys_pipe(probe.fds, 0), 0);
+	loop_defer_trigger(late);
+	loop_defer_trigger(other);
+	CU_ASSERT_EQUAL(loop_run(probe.loop), 0);
+	CU_ASSERT_EQUAL(probe.order[0], 1);
+	CU_ASSERT_EQUAL(read(probe.fds[0], &(char){0}, 1), 1);
+	loop_defer_destroy(probe.defer);
+	probe.defer = loop_defer_create(probe.loop, trigger_for_ever, &probe);
+	probe.calls = 0;
+	loop_defer_trigger(late);
+	loop_defer_trigger(probe.defer);
+	CU_ASSERT_EQUAL(loop_run(probe.loop), 0);
+	CU_ASSERT(probe.order[0] > 1 && probe.order[0] < 10);
+	loop_defer_destroy(probe.defer);
+	loop_defer_destroy(other);
+	loop_defer_destroy(late);
+	close(probe.fds[0]);
+	close(probe.fds[1]);
+	loop_destroy(probe.loop);
+}
+
 static void stop_loop(void *arg)
 {
 	struct probe *probe = arg;

@@ -314,8 +314,8 @@ void test_the_store_is_counted(void)
 	close_world();
 }
 
-/* What is forgotten waits for the next order and precedes it; all of an owner takes the place of its parts. */
-void test_what_is_forgotten_goes_before_the_next_order(void)
+/* What is forgotten goes with the next order; all of an owner takes the place of its parts. */
+void test_what_is_forgotten_goes_with_the_next_order(void)
 {
 	spawnd_runtime_v1_KeeperOrder order;
 	int fds[2] = {STDERR_FILENO, STDERR_FILENO};
@@ -330,11 +330,11 @@ void test_what_is_forgotten_goes_before_the_next_order(void)
 	CU_ASSERT_EQUAL(keeper_stored(world.keeper), 0);
 	CU_ASSERT_EQUAL(take_order(&order), 0);
 	CU_ASSERT_EQUAL(keeper_store_put(world.keeper, STORE_STDIO, 9, 0, fds, 1, &err), 0);
-	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_drop_tag);
-	CU_ASSERT_EQUAL_FATAL(order.order.drop.drops_count, 1);
-	CU_ASSERT_EQUAL(order.order.drop.drops[0].owner, 9);
-	CU_ASSERT_TRUE(order.order.drop.drops[0].all_indexes);
-	CU_ASSERT_EQUAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_put_tag);
+	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_put_tag);
+	CU_ASSERT_EQUAL_FATAL(order.dropped_count, 1);
+	CU_ASSERT_EQUAL(order.dropped[0].owner, 9);
+	CU_ASSERT_TRUE(order.dropped[0].all_indexes);
+	CU_ASSERT_EQUAL(take_order(&order), 0);
 	CU_ASSERT_EQUAL(keeper_stored(world.keeper), 1);
 	close_world();
 }
@@ -354,12 +354,12 @@ void test_what_is_forgotten_goes_by_itself(void)
 	}
 	for (uint64_t owner = 1; owner <= 40; owner++)
 		keeper_store_forget(world.keeper, STORE_STDIO, owner, 0);
-	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_drop_tag);
-	dropped = most = order.order.drop.drops_count;
+	CU_ASSERT_EQUAL_FATAL(take_order(&order), spawnd_runtime_v1_KeeperOrder_nothing_tag);
+	dropped = most = order.dropped_count;
 	for (unsigned i = 0; i < 100 && dropped < 40; i++) {
 		run();
-		while (take_order(&order) == spawnd_runtime_v1_KeeperOrder_drop_tag)
-			dropped += order.order.drop.drops_count;
+		while (take_order(&order) == spawnd_runtime_v1_KeeperOrder_nothing_tag)
+			dropped += order.dropped_count;
 	}
 	CU_ASSERT_EQUAL(dropped, 40);
 	CU_ASSERT_TRUE(most < 40);

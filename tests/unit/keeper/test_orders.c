@@ -119,11 +119,14 @@ void test_descriptors_are_kept_and_dropped_by_name(void)
 		      .order.put = {.kind = STORE_STDIO, .owner = 70, .first_index = 4}},
 		fds, 3);
 	CU_ASSERT_EQUAL(keeper.store.count, 4);
-	order((order_message){.which_order = spawnd_runtime_v1_KeeperOrder_drop_tag,
-		      .order.drop = {1, {{.kind = STORE_STDIO, .owner = 70, .index = 6}}}},
+	order((order_message){.which_order = spawnd_runtime_v1_KeeperOrder_nothing_tag,
+		      .dropped_count = 1,
+		      .dropped = {{.kind = STORE_STDIO, .owner = 70, .index = 6}}},
 		NULL, 0);
 	CU_ASSERT_EQUAL(keeper.store.count, 3);
-	order((order_message){.which_order = spawnd_runtime_v1_KeeperOrder_drop_tag, .order.drop = {1, {{.owner = 70, .all_indexes = true}}}},
+	order((order_message){.which_order = spawnd_runtime_v1_KeeperOrder_nothing_tag,
+		      .dropped_count = 1,
+		      .dropped = {{.owner = 70, .all_indexes = true}}},
 		NULL, 0);
 	CU_ASSERT_EQUAL(keeper.store.count, 1);
 	close_world();

@@ -326,6 +326,40 @@ void test_equal_specs_are_one(void)
 	spec_unref(c);
 }
 
+/* The same request again is known by its bytes, but only of the same client and for the same use. */
+void test_the_request_before_is_known_again(void)
+{
+	struct spec_recent recent = {0};
+	struct spec *first, *second, *other;
+	struct request request;
+
+	context.recent = &recent;
+	request_init(&request, "true");
+	first = compile(&request, SPEC_SPAWN);
+	second = compile(&request, SPEC_SPAWN);
+	CU_ASSERT(first == second && recent.spec == first);
+	CU_ASSERT_EQUAL(first->refs, 3);
+	other = compile(&request, SPEC_START);
+	CU_ASSERT(other != first && recent.spec == other);
+	spec_unref(other);
+	context.uid++;
+	other = compile(&request, SPEC_START);
+	CU_ASSERT_EQUAL(recent.uid, context.uid);
+	context.uid--;
+	spec_unref(other);
+	request.argv[2] = bytes_of("false");
+	other = compile(&request, SPEC_SPAWN);
+	CU_ASSERT_STRING_EQUAL(other->argv[2], "false");
+	request.spec.n_argv = 0;
+	CU_ASSERT_STRING_EQUAL(field_of(&request, SPEC_SPAWN), "spec.argv");
+	CU_ASSERT_PTR_EQUAL(recent.spec, other);
+	spec_recent_finish(&recent);
+	spec_unref(other);
+	spec_unref(second);
+	spec_unref(first);
+	context.recent = NULL;
+}
+
 void test_specs_of_one_session_with_limits_are_one(void)
 {
 	Spawnd__V1__Rlimit session, *sessions[] = {&session};
