@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+import pytest
 import ttrpc
 
 STOCK = ttrpc.ROOT / "tests" / "stock"
@@ -45,9 +46,11 @@ def called_methods(program, daemon):
     return set(re.findall(r"^ok (\w+\.\w+)$", done.stdout, re.M))
 
 
+@pytest.mark.timeout(900)  # compilers on a busy machine
 def test_go_calls_every_method(daemon):
     assert called_methods(build_go(), daemon) == every_method()
 
 
+@pytest.mark.timeout(900)
 def test_rust_calls_every_method(daemon):
     assert called_methods(build_rust(), daemon) == every_method()

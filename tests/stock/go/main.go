@@ -62,6 +62,7 @@ func main() {
 	callAdmin(pb.NewAdminClient(client))
 	callUnary(pb.NewProcessesClient(client))
 	callStreams(pb.NewProcessesClient(client))
+	callChannel(pb.NewProcessesClient(client))
 	callEvents(pb.NewEventsClient(client), pb.NewProcessesClient(client))
 	callErrors(pb.NewProcessesClient(client))
 	shutdown(pb.NewAdminClient(client))
@@ -253,20 +254,7 @@ func callAttach(processes pb.ProcessesClient) {
 	text := <-attached
 	check(bytes.Contains(text, []byte("got hello\r\n33 99\r\n")), "Attach", string(text))
 	ok("Processes.Attach")
-	logs, err := processes.Logs(ctx)
-	must(err, "Logs")
-	must(logs.Send(&pb.LogsRequest{Message: &pb.LogsRequest_Start{Start: &pb.LogsStart{Process: byID(started.Id)}}}), "Logs send")
-	var kept []byte
-	for {
-		event, err := logs.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		must(err, "Logs receive")
-		if out := event.GetOutput(); out != nil {
-			kept = append(kept, out.Data...)
-		}
-	}
+	kept := logsOf(processes, started.Id)
 	check(bytes.Equal(kept, text), "Logs", string(kept))
 	ok("Processes.Logs")
 	cat, err := processes.Start(ctx, &pb.StartRequest{Spec: &pb.ProcessSpec{Argv: args("cat"), Stdio: []*pb.Stdio{{Slot: 0, Kind: pb.Stdio_KIND_PIPE}}}})
@@ -277,6 +265,53 @@ func callAttach(processes pb.ProcessesClient) {
 	must(err, "Wait")
 	check(ended.Exit.GetCode() == 0 && ended.Exit.Code != nil, "CloseStdin", ended)
 	ok("Processes.CloseStdin")
+}
+
+func logsOf(processes pb.ProcessesClient, id uint64) []byte {
+	logs, err := processes.Logs(ctx)
+	must(err, "Logs")
+	must(logs.Send(&pb.LogsRequest{Message: &pb.LogsRequest_Start{Start: &pb.LogsStart{Process: byID(id)}}}), "Logs send")
+	var kept []byte
+	for {
+		event, err := logs.Recv()
+		if errors.Is(err, io.EOF) {
+			return kept
+		}
+		must(err, "Logs receive")
+		if out := event.GetOutput(); out != nil {
+			kept = append(kept, out.Data...)
+		}
+	}
+}
+
+func callChannel(processes pb.ProcessesClient) {
+	started, err := processes.Start(ctx, &pb.StartRequest{Spec: &pb.ProcessSpec{Argv: args("sh", "-c", "exec cat <&3"),
+		Stdio: []*pb.Stdio{{Slot: 3, Kind: pb.Stdio_KIND_CHANNEL}}}})
+	must(err, "Start")
+	send, err := processes.Send(ctx)
+	must(err, "Send")
+	must(send.Send(&pb.SendRequest{Message: &pb.SendRequest_Start{Start: &pb.SendStart{Process: byID(started.Id)}}}), "Send start")
+	must(send.Send(&pb.SendRequest{Message: &pb.SendRequest_Data{Data: &pb.ChannelMessage{Id: 7, Tell: true, Data: []byte(`{"a":1}`)}}}), "Send data")
+	must(send.CloseSend(), "Send close")
+	var result *pb.MessageResult
+	for {
+		reply, err := send.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(err, "Send receive")
+		if reply.GetResult() != nil {
+			result = reply.GetResult()
+		}
+	}
+	check(result != nil && result.Id == 7 && result.Error == nil, "Send", result)
+	ok("Processes.Send")
+	_, err = processes.Disconnect(ctx, &pb.DisconnectRequest{Process: byID(started.Id)})
+	must(err, "Disconnect")
+	_, err = processes.Wait(ctx, &pb.WaitRequest{Process: byID(started.Id), Closed: true})
+	must(err, "Wait")
+	check(string(logsOf(processes, started.Id)) == `{"a":1}`+"\n", "Disconnect", started)
+	ok("Processes.Disconnect")
 }
 
 func callEvents(events pb.EventsClient, processes pb.ProcessesClient) {

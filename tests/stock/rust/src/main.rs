@@ -56,6 +56,7 @@ async fn main() {
     call_spawn(&processes).await;
     call_run(&processes).await;
     call_terminal(&processes).await;
+    call_channel(&processes).await;
     call_events(&EventsClient::new(client)).await;
     admin.shutdown(ctx(), &ShutdownRequest::new()).await.expect("Shutdown");
     ok("Admin.Shutdown");
@@ -199,14 +200,7 @@ async fn call_terminal(processes: &ProcessesClient) {
     }
     assert!(String::from_utf8_lossy(&text).contains("got hello\r\n33 99\r\n"), "{text:?}");
     ok("Processes.Attach");
-    let mut logs = processes.logs(ctx()).await.expect("Logs");
-    let mut request = LogsRequest::new();
-    request.set_start(LogsStart { process: by_id(started.id), ..Default::default() });
-    logs.send(&request).await.expect("start");
-    let mut kept = Vec::new();
-    while let Ok(event) = logs.recv().await {
-        kept.extend_from_slice(&event.output().data);
-    }
+    let kept = logs_of(processes, started.id).await;
     assert_eq!(kept, text);
     ok("Processes.Logs");
     let mut cat = spec(&["cat"]);
@@ -216,6 +210,47 @@ async fn call_terminal(processes: &ProcessesClient) {
     let ended = processes.wait(ctx(), &WaitRequest { process: by_id(started.id), ..Default::default() }).await.expect("Wait");
     assert_eq!(ended.exit.code, Some(0));
     ok("Processes.CloseStdin");
+}
+
+async fn logs_of(processes: &ProcessesClient, id: u64) -> Vec<u8> {
+    let mut logs = processes.logs(ctx()).await.expect("Logs");
+    let mut request = LogsRequest::new();
+    request.set_start(LogsStart { process: by_id(id), ..Default::default() });
+    logs.send(&request).await.expect("start");
+    let mut kept = Vec::new();
+    while let Ok(event) = logs.recv().await {
+        kept.extend_from_slice(&event.output().data);
+    }
+    kept
+}
+
+async fn call_channel(processes: &ProcessesClient) {
+    let mut child = spec(&["sh", "-c", "exec cat <&3"]);
+    child.mut_or_insert_default().stdio = vec![Stdio { slot: 3, kind: stdio::Kind::KIND_CHANNEL.into(), ..Default::default() }];
+    let started = processes.start(ctx(), &StartRequest { spec: child, ..Default::default() }).await.expect("Start");
+    let mut send = processes.send(ctx()).await.expect("Send");
+    let mut request = SendRequest::new();
+    request.set_start(SendStart { process: by_id(started.id), ..Default::default() });
+    send.send(&request).await.expect("start");
+    request.set_data(ChannelMessage { id: 7, tell: true, data: b"{\"a\":1}".to_vec(), ..Default::default() });
+    send.send(&request).await.expect("data");
+    send.close_send().await.expect("close");
+    let mut result = None;
+    loop {
+        match send.recv().await {
+            Ok(mut reply) if reply.has_result() => result = Some(reply.take_result()),
+            Ok(_) => {}
+            Err(Error::Eof) => break,
+            Err(other) => panic!("Send: {other:?}"),
+        }
+    }
+    let result = result.expect("a result");
+    assert!(result.id == 7 && result.error.is_none(), "{result:?}");
+    ok("Processes.Send");
+    processes.disconnect(ctx(), &DisconnectRequest { process: by_id(started.id), ..Default::default() }).await.expect("Disconnect");
+    processes.wait(ctx(), &WaitRequest { process: by_id(started.id), closed: true, ..Default::default() }).await.expect("Wait");
+    assert_eq!(logs_of(processes, started.id).await, b"{\"a\":1}\n");
+    ok("Processes.Disconnect");
 }
 
 async fn write_line(processes: &ProcessesClient, id: u64) {
