@@ -44,12 +44,22 @@ struct spawnd_ref client_ref(const char *text)
 	return (struct spawnd_ref){.name = text};
 }
 
+/* What the kernel's word means for a process; "" where it speaks for itself. */
+static const char *hint_of(const struct spawnd_error *error)
+{
+	if (strcmp(error->code, "ESRCH") == 0)
+		return ": it has ended";
+	if (strcmp(error->code, "EPIPE") == 0)
+		return ": it does not read any more";
+	return "";
+}
+
 void client_error(const struct ctl *ctl, const char *about, const struct spawnd_error *error)
 {
 	if (about)
-		ctl_error(ctl, "%s: %s", about, error->message);
+		ctl_error(ctl, "%s: %s%s", about, error->message, hint_of(error));
 	else
-		ctl_error(ctl, "%s", error->message);
+		ctl_error(ctl, "%s%s", error->message, hint_of(error));
 }
 
 bool client_call(struct ctl *ctl, const char *about, const char *service, const char *method, const ProtobufCMessage *request,
@@ -79,6 +89,8 @@ static int status_of_code(const char *code)
 
 int client_status_of_error(const struct spawnd_error *error)
 {
+	if (error->status == SPAWND_INVALID_ARGUMENT && !error->code[0])
+		return EXIT_USAGE;
 	return strncmp(error->syscall, "spawn ", 6) == 0 ? status_of_code(error->code) : EXIT_OWN_FAILURE;
 }
 

@@ -46,17 +46,31 @@ static Spawnd__V1__Stdio__Kind input_kind(const Spawnd__V1__Process *process)
 	return SPAWND__V1__STDIO__KIND__KIND_UNSPECIFIED;
 }
 
+static bool takes_input(const Spawnd__V1__Process *process)
+{
+	Spawnd__V1__Stdio__Kind kind = input_kind(process);
+
+	return kind == SPAWND__V1__STDIO__KIND__KIND_PIPE || kind == SPAWND__V1__STDIO__KIND__KIND_PTY;
+}
+
+/* Tells a person why typing will do nothing. Where nobody watches, stderr is the child's alone. */
+static void explain(const struct ctl *ctl, const char *id, const Spawnd__V1__Process *process)
+{
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return;
+	if (process->exit)
+		ctl_error(ctl, "%s: it has ended; 'spawnctl logs %s' shows what it wrote", id, id);
+	else
+		ctl_error(ctl, "%s: its stdin is no pipe or terminal: what you type does not reach it", id);
+}
+
 /* Our input goes to it where it can take any; with a terminal ours becomes raw, and ^P ^Q leaves. */
 static void take_input(struct relay *relay, const struct spawnd_info *info, const struct attach_options *options)
 {
-	Spawnd__V1__Stdio__Kind kind = input_kind(info->message);
-
-	if (options->no_stdin || info->message->exit)
-		return;
-	if (kind != SPAWND__V1__STDIO__KIND__KIND_PIPE && kind != SPAWND__V1__STDIO__KIND__KIND_PTY)
+	if (options->no_stdin || info->message->exit || !takes_input(info->message))
 		return;
 	relay_take_input(relay, STDIN_FILENO, 0, options->eof);
-	if (kind == SPAWND__V1__STDIO__KIND__KIND_PTY && isatty(STDIN_FILENO)) {
+	if (input_kind(info->message) == SPAWND__V1__STDIO__KIND__KIND_PTY && isatty(STDIN_FILENO)) {
 		relay_take_signals(relay);
 		relay_take_terminal(relay, STDIN_FILENO);
 		relay->may_detach = true;
@@ -78,6 +92,8 @@ static int join(struct ctl *ctl, const char *id, const struct attach_options *op
 	}
 	relay.leave_running = true;
 	take_input(&relay, info, options);
+	if (!options->no_stdin && relay.source < 0)
+		explain(ctl, id, info->message);
 	spawnd_info_free(info);
 	relay.process = spawnd_attach(ctl->client, ref, SPAWND_READER_DEFAULT, 0, false, NULL, 0, &relay_handlers, &relay, &relay.error);
 	if (relay.process) {
@@ -107,6 +123,26 @@ static int attach_run(struct ctl *ctl, int argc, char **argv)
 
 const struct command command_attach = {"attach", "ID", "join a running process", attach_rows, attach_run};
 
+/* Whether it could take what we write, even if that is nothing. false: told. */
+static bool check_input(struct ctl *ctl, const char *id)
+{
+	struct spawnd_info *info;
+	struct spawnd_error error;
+	bool good;
+
+	if (spawnd_get(ctl->client, client_ref(id), &info, &error) < 0) {
+		client_error(ctl, id, &error);
+		return false;
+	}
+	good = !info->message->exit && takes_input(info->message);
+	if (info->message->exit)
+		ctl_error(ctl, "%s: it has ended", id);
+	else if (!good)
+		ctl_error(ctl, "%s: its stdin is no pipe or terminal; --stdio 0=pipe makes it one", id);
+	spawnd_info_free(info);
+	return good;
+}
+
 /* Our input, piece by piece, each with the kernel before the next is read. */
 static int pass(struct ctl *ctl, const char *id, bool eof)
 {
@@ -114,10 +150,12 @@ static int pass(struct ctl *ctl, const char *id, bool eof)
 	struct spawnd_ref ref = client_ref(id);
 	struct spawnd_error error;
 	ssize_t got = 0;
-	bool written = spawnd_get(ctl->client, ref, NULL, &error) == 0; /* even when there is nothing to write */
+	bool written = true;
 
+	if (!check_input(ctl, id))
+		return EXIT_FAILED;
 	do {
-		got = !written ? 0 : read(STDIN_FILENO, bytes, CHUNK);
+		got = read(STDIN_FILENO, bytes, CHUNK);
 		if (got > 0)
 			written = spawnd_write(ctl->client, ref, 0, bytes, (size_t)got, false, &error) == 0;
 	} while (written && (got > 0 || (got < 0 && errno == EINTR)));

@@ -21,19 +21,66 @@ static bool set_all(void *target, const char *value, struct why *why)
 	return true;
 }
 
-static bool set_filter(void *target, const char *value, struct why *why)
+/* The value of a filter for `key`; NULL: it is for another one. */
+static const char *filter_value(const char *filter, const char *key)
 {
+	size_t length = strlen(key);
+
+	return strncmp(filter, key, length) == 0 && filter[length] == '=' ? filter + length + 1 : NULL;
+}
+
+static bool has_ended(const char *state)
+{
+	return strcmp(state, "exited") == 0 || strcmp(state, "failed") == 0;
+}
+
+static bool check_state(const char *state, struct why *why)
+{
+	const ProtobufCEnumDescriptor *states = &spawnd__v1__process_state__descriptor;
+	int length = snprintf(why->text, sizeof(why->text), "not one of");
+
+	for (unsigned i = 0; i < states->n_values; i++) {
+		_cleanup_free_ char *word = json_enum_word(states, states->values[i].value);
+
+		if (word && strcmp(word, state) == 0)
+			return true;
+		if (word)
+			length += snprintf(why->text + length, sizeof(why->text) - (size_t)length, " %s", word);
+	}
+	return false;
+}
+
+static bool check_filter(const char *filter, struct why *why)
+{
+	const char *state = filter_value(filter, "state"), *number = filter_value(filter, "id");
+	int64_t parsed;
 	size_t length;
 
-	if (!value_assignment(value, &length, why))
+	if (!value_assignment(filter, &length, why))
 		return false;
-	words_add(&((struct ps_options *)target)->filters, value);
+	if (!number)
+		number = filter_value(filter, "pid");
+	if (number)
+		return value_number(number, 1, INT64_MAX, &parsed, why);
+	return !state || check_state(state, why);
+}
+
+static bool set_filter(void *target, const char *value, struct why *why)
+{
+	struct ps_options *options = target;
+	const char *state = filter_value(value, "state");
+
+	if (!check_filter(value, why))
+		return false;
+	if (state && has_ended(state))
+		options->all = true;
+	words_add(&options->filters, value);
 	return true;
 }
 
 static const struct option_row ps_rows[] = {
 	{"all", 'a', NULL, "ended ones too", set_all},
-	{"filter", 0, "K=V", "id, name, pid, state, label=K=V; any other K is a label; all must match", set_filter},
+	{"filter", 0, "K=V", "id, name, pid, state, label=K[=V]; any other K is a label; all must match", set_filter},
 	{.name = NULL},
 };
 
@@ -61,21 +108,19 @@ static char *state_word(const Spawnd__V1__Process *process)
 
 static bool matches(const Spawnd__V1__Process *process, const char *filter)
 {
-	const char *value = strchr(filter, '=') + 1;
-	size_t length = (size_t)(value - filter);
 	_cleanup_free_ char *state = state_word(process);
+	const char *value;
 
-	if (length == sizeof("id") && strncmp(filter, "id=", length) == 0)
+	if ((value = filter_value(filter, "id")))
 		return process->id == strtoull(value, NULL, 10);
-	if (length == sizeof("pid") && strncmp(filter, "pid=", length) == 0)
-		return process->pid == (int32_t)strtol(value, NULL, 10);
-	if (length == sizeof("name") && strncmp(filter, "name=", length) == 0)
+	if ((value = filter_value(filter, "pid")))
+		return process->pid == strtoll(value, NULL, 10);
+	if ((value = filter_value(filter, "name")))
 		return strcmp(process->name, value) == 0;
-	if (length == sizeof("state") && strncmp(filter, "state=", length) == 0)
+	if ((value = filter_value(filter, "state")))
 		return strcmp(state, value) == 0;
-	if (length == sizeof("label") && strncmp(filter, "label=", length) == 0)
-		return has_label(process, value);
-	return has_label(process, filter);
+	value = filter_value(filter, "label");
+	return has_label(process, value ? value : filter);
 }
 
 /* "exited 3", "signaled TERM": how it ended, for the STATE column. The caller frees it. */

@@ -7,6 +7,8 @@
 
 #include "base/mem.h"
 
+#define GAP 2 /* between columns */
+#define LAST_COLUMN_MIN 12
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 const char *format_duration(uint64_t ms, char out[FORMAT_MAX])
@@ -222,10 +224,10 @@ static void print_cut(FILE *stream, const char *text, size_t width)
 	fwrite(text, 1, (size_t)(end - text), stream);
 }
 
-void table_print(const struct table *table, FILE *stream, size_t width)
+/* What every column but the last needs. Returns the place where the last one begins. */
+static size_t measure(const struct table *table, size_t *widths)
 {
-	_cleanup_free_ size_t *widths = mem_alloc(table->columns * sizeof(*widths));
-	size_t left = 0;
+	size_t start = 0;
 
 	for (size_t i = 0; i < table->count; i++) {
 		size_t cell = text_width(table->cells[i]);
@@ -234,18 +236,58 @@ void table_print(const struct table *table, FILE *stream, size_t width)
 			widths[i % table->columns] = cell;
 	}
 	for (size_t i = 0; i + 1 < table->columns; i++)
-		left += widths[i] + 2;
+		start += widths[i] + GAP;
+	return start;
+}
+
+/* Takes from the widest columns until the last one begins at `start`, or all are as narrow as their titles. */
+static size_t narrow(const struct table *table, size_t *widths, size_t start, size_t limit)
+{
+	while (start > limit) {
+		size_t widest = table->columns;
+
+		for (size_t i = 0; i + 1 < table->columns; i++)
+			if (widths[i] > text_width(table->cells[i]) && (widest == table->columns || widths[i] > widths[widest]))
+				widest = i;
+		if (widest == table->columns)
+			break;
+		widths[widest]--;
+		start--;
+	}
+	return start;
+}
+
+/* A cell of a column that is not the last. */
+static void print_cell(FILE *stream, const char *text, size_t width)
+{
+	size_t own = text_width(text);
+
+	if (own <= width) {
+		fprintf(stream, "%s%*s", text, (int)(width - own + GAP), "");
+		return;
+	}
+	print_cut(stream, text, width - 1);
+	fprintf(stream, "%s%*s", MB_CUR_MAX > 1 ? "\xe2\x80\xa6" : "+", GAP, "");
+}
+
+void table_print(const struct table *table, FILE *stream, size_t width)
+{
+	_cleanup_free_ size_t *widths = mem_alloc(table->columns * sizeof(*widths));
+	size_t start = measure(table, widths);
+
+	if (width)
+		start = narrow(table, widths, start, width > LAST_COLUMN_MIN ? width - LAST_COLUMN_MIN : 0);
 	for (size_t i = 0; i < table->count; i++) {
 		size_t column = i % table->columns;
 
 		if (column + 1 < table->columns) {
-			fprintf(stream, "%s%*s", table->cells[i], (int)(widths[column] - text_width(table->cells[i]) + 2), "");
+			print_cell(stream, table->cells[i], widths[column]);
 			continue;
 		}
-		if (width > left)
-			print_cut(stream, table->cells[i], width - left);
-		else
+		if (!width)
 			fputs(table->cells[i], stream);
+		else if (width > start)
+			print_cut(stream, table->cells[i], width - start);
 		fputc('\n', stream);
 	}
 }

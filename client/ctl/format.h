@@ -29,5 +29,9 @@ struct table *table_create(const char *const *titles);
 void table_destroy(struct table *table); /* NULL is fine */
 /* The next cell of the current row, left to right, row by row. Copies. */
 void table_add(struct table *table, const char *text);
-/* Prints it aligned; with a width (0: none) the last column is cut there. */
+/*
+ * Prints it aligned. With a width (0: none) no line is longer: the widest columns are cut, and marked, until a word of the last
+ * one has room, which is cut at the end. Titles are never cut: lines are at least as
+ * long as they are together.
+ */
 void table_print(const struct table *table, FILE *stream, size_t width);

@@ -5,6 +5,9 @@ import re
 import signal
 import subprocess
 
+import pexpect
+import pytest
+
 from harness import SPAWNCTL
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
@@ -42,6 +45,63 @@ def test_ps_filters_and_prints_a_table(daemon):
     lines = daemon.ctl("ps", check=0).stdout.decode().splitlines()
     assert lines[0].split() == ["ID", "NAME", "PID", "STATE", "UPTIME", "RESTARTS", "CPU", "MEMORY", "COMMAND"]
     assert len(lines) == 3
+
+
+def test_filters_that_can_match_nothing_are_refused(daemon):
+    for bad, why in (("state=bogus", "not one of starting running stopping backoff exited failed"), ("id=abc", "not a whole number"),
+                     ("pid=-1", "not from 1 to"), ("name", "not of the form NAME=VALUE"), ("=x", "not of the form NAME=VALUE")):
+        assert f"invalid value '{bad}' for --filter: {why}" in daemon.ctl("ps", "--filter", bad, check=2).stderr.decode()
+    one = background(daemon, "--name", "one", "--label", "tier=a", "--", "sleep", "1000")
+    two = background(daemon, "--", "true")
+    daemon.ctl("wait", two, check=0)
+    [pid] = [row["pid"] for row in daemon.ctl("ps", json_lines=True, check=0)]
+    for good, found in ((f"id={one}", [one]), (f"pid={pid}", [one]), ("name=one", [one]), ("state=running", [one]), ("label=tier", [one]),
+                        ("label=tier=a", [one]), ("tier=a", [one]), ("tier=b", []), ("state=exited", [two]), ("id=99999999999", [])):
+        assert [row["id"] for row in daemon.ctl("ps", "--filter", good, json_lines=True, check=0)] == found
+
+
+def test_a_narrow_terminal_gets_narrow_lines(daemon):
+    name = "n" * 100
+    number = background(daemon, "--name", name, "--", "sleep", "1000")
+    child = pexpect.spawn(SPAWNCTL, ["--socket", str(daemon.socket), "ps"], dimensions=(24, 80), timeout=30)
+    lines = child.read().decode().splitlines()
+    child.close()
+    assert len(lines) == 2 and all(len(line) <= 80 for line in lines)
+    assert lines[1].split()[0] == str(number) and lines[1].split()[1].startswith("nnnn") and "sleep 1000" in lines[1]
+    assert name in daemon.ctl("ps", check=0).stdout.decode()
+
+
+def test_write_says_why_it_cannot(daemon):
+    background(daemon, "--name", "deaf", "--", "sleep", "1000")
+    background(daemon, "--name", "gone", "--stdio", "0=pipe", "--", "true")
+    daemon.ctl("wait", "gone", check=0)
+    for name, why in (("deaf", "its stdin is no pipe or terminal; --stdio 0=pipe makes it one"), ("gone", "it has ended"),
+                      ("nobody", "no process named nobody")):
+        for input in ("", "word\n"):
+            assert daemon.ctl("write", name, input=input, check=1).stderr.decode() == f"spawnctl: write: {name}: {why}\n"
+    assert daemon.ctl("kill", "gone", check=1).stderr == b"spawnctl: kill: gone: kill ESRCH: it has ended\n"
+
+
+@pytest.mark.parametrize("name, why", [("deaf", "its stdin is no pipe or terminal"), ("gone", "it has ended; 'spawnctl logs gone'")])
+def test_attach_tells_a_person_why_typing_does_nothing(daemon, name, why):
+    background(daemon, "--name", "deaf", "--", "sleep", "1000")
+    background(daemon, "--name", "gone", "--", "sh", "-c", "exit 3")
+    daemon.ctl("wait", "gone", check=3)
+    child = pexpect.spawn(SPAWNCTL, ["--socket", str(daemon.socket), "attach", name], dimensions=(24, 200), timeout=30)
+    child.expect_exact(why)
+    daemon.ctl("stop", "deaf", check=0)
+    child.expect(pexpect.EOF)
+    child.close()
+    done = daemon.ctl("attach", "gone", check=3)
+    assert done.stderr == b""
+
+
+def test_what_the_daemon_refuses_is_a_usage_error(daemon):
+    for words, field in ((["--rlimit", "bogus=1"], b"spec.rlimits[0].name"), (["--name", "a name"], b"spec.name")):
+        assert field in daemon.ctl("run", *words, "--", "true", check=2).stderr
+    background(daemon, "--name", "taken", "--", "sleep", "1000")
+    daemon.ctl("run", "--name", "taken", "--", "true", check=125)
+    assert b"descriptor 77" in daemon.ctl("run", "--stdio", "7=fd:77", "--", "true", check=125).stderr
 
 
 def test_wait_gives_the_status_of_the_last(daemon):
@@ -133,6 +193,7 @@ def test_autostart_many_at_once_gives_one_daemon(tmp_path):
         assert client.wait(60) == 0, client.stderr.read()
     status = json.loads(subprocess.run([SPAWNCTL, "--socket", str(socket), "--json", "daemon", "status"], stdout=subprocess.PIPE, check=True).stdout)
     assert status["socket"] == str(socket)
+    assert sorted(path.name for path in socket.parent.iterdir()) == ["s", "s.lock", "s.log"]
     subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "stop"], check=True)
     assert not socket.exists()
     assert subprocess.run([SPAWNCTL, "--socket", str(socket), "daemon", "status"], stderr=subprocess.PIPE).returncode == 69

@@ -30,15 +30,42 @@
 
 extern char **environ;
 
+/*
+ * Fills in the address of a socket. A path that is too long for one, as a relative one may be with its directory, goes by that
+ * directory: *dir_out is then open until the connection is made. 0 or -errno.
+ */
+static int fill_address(const char *path, struct sockaddr_un *address, int *dir_out)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *directory = NULL;
+
+	address->sun_family = AF_UNIX;
+	if (strlen(path) < sizeof(address->sun_path)) {
+		memcpy(address->sun_path, path, strlen(path) + 1);
+		return 0;
+	}
+	if (!slash || strlen(slash) > sizeof(address->sun_path) - sizeof("/proc/self/fd/2147483647"))
+		return -ENAMETOOLONG;
+	directory = mem_strndup(path, (size_t)(slash - path) + 1);
+	*dir_out = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*dir_out < 0)
+		return -errno;
+	snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d%s", *dir_out, slash);
+	return 0;
+}
+
 /* A connected socket or -errno. flags: of socket(2). */
 static int connect_with(const char *path, int flags)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	struct sockaddr_un address;
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), directory = -1;
+	int done;
 
 	if (fd < 0)
 		return -errno;
-	memcpy(address.sun_path, path, strlen(path) + 1);
+	done = fill_address(path, &address, &directory);
+	if (done < 0)
+		return done;
 	while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno != EINTR)
 			return -errno;
@@ -77,21 +104,30 @@ static int make_directory(const char *path, struct spawnd_error *error)
 	return paths_check_dir(directory, 0, &err) < 0 ? error_of_err(error, &err) : 0;
 }
 
-/* Waits for its turn to start a daemon. A descriptor that holds the lock, or -1. */
-static int take_lock(const char *path, struct spawnd_error *error)
+/* Whether the file is still the one that others open by this path. */
+static bool is_same_file(int fd, const char *path)
 {
-	char lock[PATHS_SOCKET_MAX + 16];
-	_cleanup_fd_ int fd = -1;
+	struct stat open_one, named_one;
 
-	snprintf(lock, sizeof(lock), "%s.start", path);
-	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fail(error, errno, "open", lock);
-	while (flock(fd, LOCK_EX) < 0) {
-		if (errno != EINTR)
-			return fail(error, errno, "flock", lock);
+	return fstat(fd, &open_one) == 0 && lstat(path, &named_one) == 0 && open_one.st_dev == named_one.st_dev &&
+	       open_one.st_ino == named_one.st_ino;
+}
+
+/* Waits for its turn to start a daemon. A descriptor that holds the lock, or -1. */
+static int take_lock(const char *lock, struct spawnd_error *error)
+{
+	for (;;) {
+		_cleanup_fd_ int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return fail(error, errno, "open", lock);
+		while (flock(fd, LOCK_EX) < 0) {
+			if (errno != EINTR)
+				return fail(error, errno, "flock", lock);
+		}
+		if (is_same_file(fd, lock)) /* who had it before us removed it */
+			return fd_steal(&fd);
 	}
-	return fd_steal(&fd);
 }
 
 /* The program to start: SPAWND_DAEMON, one beside us, or the one PATH has. */
@@ -132,8 +168,7 @@ static void reduce_env(char *env[ENV_MAX])
 	env[count] = NULL;
 }
 
-/* The path as the daemon must see it, whose directory is another. */
-static int make_absolute(const char *path, char absolute[PATH_MAX], struct spawnd_error *error)
+int autostart_absolute(const char *path, char absolute[PATH_MAX], struct spawnd_error *error)
 {
 	size_t length;
 
@@ -210,19 +245,17 @@ static void read_text(int fd, pid_t pid, char *text, size_t size)
 /* Starts a daemon and waits until it is ready: the process we start ends then. */
 static int start_daemon(const char *path, struct spawnd_error *error)
 {
-	char program[PATH_MAX], text[400], absolute[PATH_MAX];
+	char program[PATH_MAX], text[400];
 	_cleanup_fd_ int read_end = -1;
 	int fds[2], done, status = 0;
 	pid_t pid;
 
-	if (make_absolute(path, absolute, error) < 0)
-		return -1;
 	find_daemon(program);
 	done = sys_pipe(fds, 0);
 	if (done < 0)
 		return fail(error, -done, "pipe", NULL);
 	read_end = fds[0];
-	done = spawn(program, absolute, fds[1], &pid);
+	done = spawn(program, path, fds[1], &pid);
 	close(fds[1]);
 	if (done)
 		return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: spawn %s %s", path, program,
@@ -241,21 +274,11 @@ static int start_daemon(const char *path, struct spawnd_error *error)
 	return error_set(error, SPAWND_UNAVAILABLE, "no daemon runs at %s and none could be started: %s", path, text);
 }
 
-int autostart_connect(const char *path, unsigned flags, struct spawnd_error *error)
+/* It is our turn: is one there now, or else after we started it? */
+static int connect_or_start(const char *path, struct spawnd_error *error)
 {
-	_cleanup_fd_ int lock = -1;
 	int fd = try_connect(path), started;
 
-	if (fd >= 0)
-		return fd;
-	if ((fd != -ENOENT && fd != -ECONNREFUSED) || (flags & SPAWND_NO_AUTOSTART))
-		return fail(error, -fd, "connect", path);
-	if (make_directory(path, error) < 0)
-		return -1;
-	lock = take_lock(path, error);
-	if (lock < 0)
-		return -1;
-	fd = try_connect(path);
 	if (fd >= 0)
 		return fd;
 	started = start_daemon(path, error);
@@ -263,4 +286,28 @@ int autostart_connect(const char *path, unsigned flags, struct spawnd_error *err
 	if (fd >= 0)
 		return fd;
 	return started < 0 ? -1 : fail(error, -fd, "connect", path);
+}
+
+int autostart_connect(const char *path, unsigned flags, struct spawnd_error *error)
+{
+	char lock[PATHS_SOCKET_MAX + sizeof(".start")];
+	_cleanup_fd_ int held = -1;
+	int fd = try_connect(path);
+	struct err err;
+
+	if (fd >= 0)
+		return fd;
+	if ((fd != -ENOENT && fd != -ECONNREFUSED) || (flags & SPAWND_NO_AUTOSTART))
+		return fail(error, -fd, "connect", path);
+	if (paths_check_length(path, &err) < 0)
+		return error_of_err(error, &err);
+	if (make_directory(path, error) < 0)
+		return -1;
+	snprintf(lock, sizeof(lock), "%s.start", path);
+	held = take_lock(lock, error);
+	if (held < 0)
+		return -1;
+	fd = connect_or_start(path, error);
+	unlink(lock); /* while we hold it: whoever waits for it sees that, and makes its own */
+	return fd;
 }

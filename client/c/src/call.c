@@ -3,6 +3,7 @@
  * This file has what they share; the calls themselves stand in unary.c.
  */
 #include "call.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 /* Frees a call that has no stream any more. */
@@ -57,13 +58,26 @@ static void on_end(void *context, const struct spawnd_error *error, const uint8_
 	free(call);
 }
 
+/* A Wait goes on for what is left of its time; one whose time is up still gets to know it by an answer. */
+static void wait_again(void *context, const uint8_t *first, size_t size)
+{
+	const struct spawnd_call *call = context;
+	Spawnd__V1__WaitRequest *request = spawnd__v1__wait_request__unpack(NULL, size, first);
+	int64_t left = call->deadline_ns - clock_boot_ns();
+
+	request->timeout_ms = left > 0 ? (uint64_t)(left + 999999) / 1000000 : 1;
+	stream_again(call->stream, &request->base);
+	spawnd__v1__wait_request__free_unpacked(request, NULL);
+}
+
 struct spawnd_call *call_open(struct spawnd *client, const char *service, const char *method, const ProtobufCMessage *request,
 	const int *fds, size_t fd_count, const struct spawnd_call *like, struct spawnd_error *error)
 {
-	static const struct stream_observer observer = {.on_end = on_end, .on_forgotten = call_on_forgotten};
+	static const struct stream_observer plain = {.on_end = on_end, .on_forgotten = call_on_forgotten},
+					    timed = {.on_end = on_end, .on_forgotten = call_on_forgotten, .on_resume = wait_again};
 	struct spawnd_call *call = mem_dup(like, sizeof(*like));
 
-	call->stream = stream_open_unary(client, service, method, request, fds, fd_count, &observer, call, error);
+	call->stream = stream_open_unary(client, service, method, request, fds, fd_count, call->deadline_ns ? &timed : &plain, call, error);
 	if (!call->stream)
 		free(mem_steal(&call));
 	return call;

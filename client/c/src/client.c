@@ -61,7 +61,7 @@ static int greet(struct spawnd *client, struct spawnd_error *error)
 
 int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out, struct spawnd_error *error)
 {
-	char standard[PATHS_SOCKET_MAX + 1];
+	char standard[PATHS_SOCKET_MAX + 1], absolute[PATH_MAX];
 	struct spawnd *client;
 	struct err err;
 	int fd;
@@ -72,14 +72,16 @@ int spawnd_connect(const char *path, unsigned flags, struct spawnd **client_out,
 		path = standard;
 	if (paths_check_length(path, &err) < 0)
 		return error_of_err(error, &err);
-	fd = autostart_connect(path, flags, error);
+	if (autostart_absolute(path, absolute, error) < 0)
+		return -1;
+	fd = autostart_connect(absolute, flags, error);
 	if (fd < 0)
 		return -1;
 	client = mem_alloc(sizeof(*client));
 	client->flags = flags;
 	client->fd = fd;
 	client->conn = conn_create(fd);
-	client->socket = mem_strdup(path);
+	client->socket = mem_strdup(absolute);
 	client->next_id = 1;
 	if (greet(client, error) < 0) {
 		spawnd_close(client);

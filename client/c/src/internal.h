@@ -1,6 +1,7 @@
 /* What the files of libspawnd share. spawnctl uses it too, to get at the messages themselves. */
 #pragma once
 
+#include <limits.h>
 #include <protobuf-c/protobuf-c.h>
 #include <spawnd.h>
 #include <uthash.h>
@@ -45,7 +46,10 @@ struct stream_observer {
 	void (*on_part)(void *context, const uint8_t *bytes, size_t size, size_t missing);
 	/* The connection is lost. Calls nobody back. NULL: unary calls are said again, streams are lost. */
 	enum stream_fate (*on_lost)(void *context);
-	/* There is a new one: says by stream_again what the call began with, given as it was said then. Calls nobody back. */
+	/*
+	 * There is a new one: says by stream_again what the call began with, given as it was said then. Calls nobody back. NULL, for
+	 * unary calls: it is said again as it was.
+	 */
 	void (*on_resume)(void *context, const uint8_t *first, size_t size);
 };
 
@@ -262,6 +266,7 @@ struct spawnd_call {
 	const ProtobufCMessageDescriptor *type;
 	void (*deliver)(struct spawnd_call *call, ProtobufCMessage *reply, const struct spawnd_error *error);
 	void (*abandon)(struct spawnd_call *call); /* NULL, or: frees what it holds, telling the daemon while it has a stream */
+	int64_t deadline_ns;                       /* CLOCK_BOOTTIME, of a Wait; 0: none */
 	union {
 		spawnd_done_fn done;
 		spawnd_info_fn info;
@@ -296,6 +301,8 @@ bool error_of_status(const struct Ttrpc__Status *status, struct spawnd_error *er
 
 /* ---- others ---- */
 
+/* The path as it is from every directory: of a daemon, and of this process later. 0, or -1 with *error. */
+int autostart_absolute(const char *path, char absolute[PATH_MAX], struct spawnd_error *error);
 /* A connected socket for path, starting a daemon if there is none and flags allow. -1 with *error. */
 int autostart_connect(const char *path, unsigned flags, struct spawnd_error *error);
 /* A connected socket, or -errno: of a daemon that is there. Never blocks: -EAGAIN when too many wait already. */

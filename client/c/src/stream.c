@@ -376,7 +376,7 @@ void stream_resume_all(struct spawnd *client)
 		HASH_DELETE(hh, old, stream);
 		stream->stale = false;
 		take_id(stream);
-		if (stream->unary)
+		if (stream->unary && !stream->observer->on_resume)
 			say(stream, stream->first, stream->first_size, stream->fds, stream->fd_count);
 		else
 			stream->observer->on_resume(stream->context, stream->first, stream->first_size);

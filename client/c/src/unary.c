@@ -1,9 +1,12 @@
 /* The calls of one answer: each asynchronous, and blocking by waiting for it. */
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "call.h"
 #include "spawnd/v1/admin.pb-c.h"
+
+#define WAIT_TIMED_MAX_MS UINT64_C(3153600000000) /* a hundred years; what is longer begins anew without harm */
 
 /* ---- asynchronous ---- */
 
@@ -51,13 +54,17 @@ struct spawnd_call *spawnd_start_async(struct spawnd *client, const struct spawn
 struct spawnd_call *spawnd_wait_async(struct spawnd *client, struct spawnd_ref ref, bool closed, uint64_t timeout_ms, spawnd_info_fn done,
 	void *context, struct spawnd_error *error)
 {
+	struct spawnd_call like = {
+		.type = &spawnd__v1__process__descriptor, .deliver = call_deliver_info, .fn.info = done, .context = context};
 	Spawnd__V1__WaitRequest request = SPAWND__V1__WAIT_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
 
 	request.process = &process;
 	request.closed = closed;
 	request.timeout_ms = timeout_ms;
-	return open_info(client, "Wait", &request.base, NULL, done, context, error);
+	if (timeout_ms && timeout_ms < WAIT_TIMED_MAX_MS)
+		like.deadline_ns = clock_boot_ns() + (int64_t)timeout_ms * 1000000;
+	return call_open(client, SERVICE_PROCESSES, "Wait", &request.base, NULL, 0, &like, error);
 }
 
 struct spawnd_call *spawnd_get_async(

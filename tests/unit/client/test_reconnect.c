@@ -2,10 +2,12 @@
 #include "fake_daemon.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #define HELLO_ID 1
 #define FIRST_ID 3 /* of the first call on a connection, after Hello */
@@ -459,6 +461,139 @@ void test_an_act_is_repeated_with_its_key(void)
 	CU_ASSERT_EQUAL(dispatch(scene), 0);
 	CU_ASSERT_EQUAL(done, 1);
 	close_scene(scene);
+}
+
+static void on_info(void *context, struct spawnd_info *info, const struct spawnd_error *error)
+{
+	*(int *)context += error && error->status == SPAWND_DEADLINE_EXCEEDED ? 1 : 100;
+	spawnd_info_free(info);
+}
+
+/* The timeout of a Wait that was asked for now. */
+static uint64_t take_wait(struct scene *scene)
+{
+	struct frame *frame = fake_next(&scene->fake);
+	Spawnd__V1__WaitRequest *wait;
+	Ttrpc__Request *request;
+	uint64_t timeout_ms;
+
+	CU_ASSERT_FATAL(frame && frame->header.type == FRAME_REQUEST && frame->header.stream_id == FIRST_ID);
+	request = ttrpc__request__unpack(NULL, frame->header.length, frame->payload);
+	CU_ASSERT_STRING_EQUAL_FATAL(request->method, "Wait");
+	wait = spawnd__v1__wait_request__unpack(NULL, request->payload.len, request->payload.data);
+	CU_ASSERT(wait->closed && wait->process->id == 7);
+	timeout_ms = wait->timeout_ms;
+	spawnd__v1__wait_request__free_unpacked(wait, NULL);
+	ttrpc__request__free_unpacked(request, NULL);
+	return timeout_ms;
+}
+
+void test_a_wait_goes_on_for_what_is_left_of_its_time(void)
+{
+	static const int64_t second = 1000000000;
+	struct scene *scene = open_scene(0);
+	struct spawnd_call *call;
+	int done = 0;
+	uint64_t left;
+
+	greet(scene);
+	call = spawnd_wait_async(scene->fake.client, (struct spawnd_ref){.id = 7}, true, 60000, on_info, &done, NULL);
+	CU_ASSERT_EQUAL(take_wait(scene), 60000);
+	call->deadline_ns -= 50 * second;
+	break_connection(scene);
+	left = take_wait(scene);
+	CU_ASSERT(left > 0 && left <= 10000);
+	call->deadline_ns -= 50 * second;
+	break_connection(scene);
+	CU_ASSERT_EQUAL(take_wait(scene), 1);
+	fake_respond(&scene->fake, FIRST_ID, SPAWND_DEADLINE_EXCEEDED, "time is up", NULL);
+	CU_ASSERT_EQUAL(dispatch(scene), 0);
+	CU_ASSERT_EQUAL(done, 1);
+	close_scene(scene);
+}
+
+void test_a_wait_without_a_limit_has_none_afterwards(void)
+{
+	struct scene *scene = open_scene(0);
+	struct spawnd_call *call;
+	int done = 0;
+
+	greet(scene);
+	call = spawnd_wait_async(scene->fake.client, (struct spawnd_ref){.id = 7}, true, 0, on_info, &done, NULL);
+	CU_ASSERT_EQUAL(take_wait(scene), 0);
+	break_connection(scene);
+	CU_ASSERT_EQUAL(take_wait(scene), 0);
+	spawnd_call_free(call);
+	close_scene(scene);
+}
+
+/* Answers so many requests of each connection in turn, then cuts it. Runs in a process of its own. */
+static _Noreturn void serve(int listener, const unsigned *answers, size_t connections)
+{
+	struct fake fake = {.conn = NULL};
+
+	for (size_t i = 0; i < connections; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		struct frame *frame;
+
+		fake.conn = conn_create(fd);
+		for (unsigned left = answers[i]; left > 0;) {
+			struct pollfd polled = {.fd = fd, .events = POLLIN};
+
+			if ((frame = fake_next(&fake))) {
+				fake_respond(&fake, frame->header.stream_id, 0, NULL, NULL);
+				left--;
+			} else if (poll(&polled, 1, 10000) <= 0) {
+				_exit(1);
+			}
+		}
+		conn_destroy(fake.conn);
+	}
+	_exit(0);
+}
+
+/* A client connects by a relative path, and its process goes elsewhere before it has to connect again. */
+static void check_relative(const char *directory)
+{
+	static const unsigned answers[] = {1, 2};
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "s"};
+	char *before = getcwd(NULL, 0);
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+	struct spawnd_error error;
+	struct spawnd *client;
+	pid_t server;
+
+	CU_ASSERT_FATAL(before && chdir(directory) == 0);
+	CU_ASSERT_FATAL(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listener, 8) == 0);
+	server = fork();
+	if (server == 0)
+		serve(listener, answers, array_size(answers));
+	CU_ASSERT_EQUAL_FATAL(spawnd_connect("s", SPAWND_NO_AUTOSTART | SPAWND_NO_CONTEXT, &client, &error), 0);
+	CU_ASSERT(spawnd_socket(client)[0] == '/');
+	CU_ASSERT_EQUAL(chdir(before), 0);
+	CU_ASSERT_EQUAL(spawnd_ping(client, &error), 0);
+	spawnd_close(client);
+	CU_ASSERT_EQUAL(waitpid(server, &status, 0), server);
+	CU_ASSERT_EQUAL(status, 0);
+	close(listener);
+	CU_ASSERT(chdir(directory) == 0 && unlink("s") == 0 && chdir(before) == 0);
+	free(before);
+}
+
+void test_a_relative_socket_is_found_again_from_anywhere(void)
+{
+	char directory[] = "/tmp/spawnd-test-XXXXXX", name[NAME_MAX + 1];
+	_cleanup_free_ char *deep = NULL;
+
+	CU_ASSERT_FATAL(mkdtemp(directory) != NULL);
+	check_relative(directory);
+	memset(name, 'd', NAME_MAX);
+	name[NAME_MAX] = 0;
+	deep = mem_printf("%s/%s", directory, name); /* no socket address can hold it */
+	CU_ASSERT_FATAL(mkdir(deep, 0700) == 0);
+	check_relative(deep);
+	rmdir(deep);
+	rmdir(directory);
 }
 
 /* A signal that was sent is not repeated; one that nobody could hear is said on the next connection, and Cancel always. */

@@ -100,3 +100,28 @@ void test_tables_align(void)
 	free(text);
 	table_destroy(table);
 }
+
+void test_tables_fit_a_terminal(void)
+{
+	static const char *const titles[] = {"ID", "NAME", "STATE", "COMMAND", NULL};
+	struct table *table = table_create(titles);
+	char *text;
+
+	table_add(table, "7");
+	table_add(table, "a-name-of-many-letters");
+	table_add(table, "signaled TERM");
+	table_add(table, "sleep 1000 seconds");
+	text = printed(table, 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "7   a-name-of-many-letters  signaled TERM  sleep 1000 seconds\n"));
+	free(text);
+	text = printed(table, 44);
+	CU_ASSERT_STRING_EQUAL(text, "ID  NAME          STATE         COMMAND\n7   a-name-of-m+  signaled TE+  sleep 1000 s\n");
+	free(text);
+	text = printed(table, 40);
+	CU_ASSERT_STRING_EQUAL(text, "ID  NAME        STATE       COMMAND\n7   a-name-of+  signaled +  sleep 1000 s\n");
+	free(text);
+	text = printed(table, 10);
+	CU_ASSERT_STRING_EQUAL(text, "ID  NAME  STATE  \n7   a-n+  sign+  \n");
+	free(text);
+	table_destroy(table);
+}
