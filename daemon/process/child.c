@@ -586,6 +586,7 @@ int child_open_logfile(struct child *child, struct err *err)
 		.path = path,
 		.max_bytes = file->max_bytes,
 		.keep = file->keep,
+		.record = child->record,
 		.uid = child->spec->set_ids ? child->spec->uid : geteuid(),
 		.gid = child->spec->set_ids ? child->spec->gid : getegid(),
 	};

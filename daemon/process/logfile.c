@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
+#include "process/record.h"
 
 #define SEGMENTS_MAX 8192u
 #define JOIN_NS 10000000   /* pieces that follow each other so soon are one */
@@ -41,6 +42,7 @@ struct identity {
 };
 
 struct logfile {
+	struct record *record; /* NULL: nothing is noted for the next engine */
 	char *path;
 	uint64_t max_bytes;
 	uint32_t keep;
@@ -154,6 +156,7 @@ struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err)
 
 	logfile = mem_alloc(sizeof(*logfile));
 	logfile->path = mem_strdup(spec->path);
+	logfile->record = spec->record;
 	logfile->max_bytes = spec->max_bytes;
 	logfile->keep = spec->keep < LOGFILE_KEEP_MAX ? spec->keep : LOGFILE_KEEP_MAX;
 	logfile->uid = spec->uid;
@@ -271,14 +274,32 @@ static void note_lost(struct logfile *logfile, uint32_t slot, uint64_t end, size
 
 /* ---- rotation ---- */
 
-/* PATH.N-1 -> PATH.N, ... PATH -> PATH.1. A name that is not there is skipped. 0 or -errno of the newest. */
+/* The lowest number that is free, or else the highest there may be: no name above it has to move. */
+static uint32_t free_number(const struct logfile *logfile)
+{
+	char name[PATH_MAX];
+	struct stat facts;
+	uint32_t number = 1;
+
+	for (; number < logfile->keep; number++) {
+		name_of(logfile, number, name);
+		if (lstat(name, &facts) < 0 && errno == ENOENT)
+			break;
+	}
+	return number;
+}
+
+/*
+ * PATH.N-1 -> PATH.N, ... PATH -> PATH.1, for the lowest N that is free. Cut short anywhere it leaves a free name, and whoever goes
+ * on loses no file by it. 0 or -errno of the newest.
+ */
 static int shift_names(const struct logfile *logfile)
 {
 	struct identity_guard guard = enter_owner(logfile);
 	char from[PATH_MAX], to[PATH_MAX];
 	int done = 0;
 
-	for (uint32_t number = logfile->keep; number > 0; number--) {
+	for (uint32_t number = free_number(logfile); number > 0; number--) {
 		name_of(logfile, number - 1, from);
 		name_of(logfile, number, to);
 		done = sys_rename(from, to);
@@ -398,12 +419,44 @@ static size_t write_piece(struct logfile *logfile, const uint8_t *bytes, size_t 
 	return written;
 }
 
+/* Notes a piece before it is written. */
+static void begin_filing(struct logfile *logfile, const struct segment *segment, size_t size)
+{
+	const struct identity *identity = &logfile->identities[logfile->generation % (logfile->keep + 1)];
+	struct record_filing *filing;
+
+	if (!logfile->record)
+		return;
+	filing = &logfile->record->filing;
+	filing->slot = segment->slot;
+	filing->offset = segment->offset;
+	filing->position = logfile->size;
+	filing->device = identity->device;
+	filing->inode = identity->inode;
+	atomic_store(&filing->length, size);
+}
+
+/* All before this offset is in the file, or will never be. */
+static void note_filed(struct logfile *logfile, uint32_t slot, uint64_t offset)
+{
+	struct record_slot *kept = record_slot(logfile->record, slot);
+
+	if (!kept)
+		return;
+	atomic_store(&kept->filed, offset);
+	atomic_store(&logfile->record->filing.length, 0);
+}
+
 /* Appends a piece that goes into one file; returns how much of it is there. */
 static size_t append(struct logfile *logfile, struct segment *segment, const uint8_t *bytes, size_t size)
 {
-	size_t written = write_piece(logfile, bytes, size);
-	off_t end = sys_lseek(logfile->fd, 0, SEEK_CUR); /* others may append to the same file */
+	size_t written;
+	off_t end;
 
+	begin_filing(logfile, segment, size);
+	written = write_piece(logfile, bytes, size);
+	note_filed(logfile, segment->slot, segment->offset + written);
+	end = sys_lseek(logfile->fd, 0, SEEK_CUR); /* others may append to the same file */
 	if (!written || end < (off_t)written)
 		return written;
 	logfile->size = (uint64_t)end;
@@ -431,9 +484,84 @@ void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, int6
 			written = append(logfile, &segment, bytes, size);
 		}
 		offset += left;
-		if (left)
+		if (left) {
 			note_lost(logfile, slot, offset, left);
+			note_filed(logfile, slot, offset);
+		}
 	}
+}
+
+/* ---- after an engine that died ---- */
+
+uint64_t logfile_filed(const struct logfile *logfile, uint32_t slot)
+{
+	struct record_slot *kept = record_slot(logfile->record, slot);
+
+	return kept ? atomic_load(&kept->filed) : UINT64_MAX;
+}
+
+/* The file that was written to when the engine died, wherever it is now. A descriptor, or negative. */
+static int open_filing(const struct logfile *logfile)
+{
+	const struct record_filing *filing = &logfile->record->filing;
+	struct identity_guard guard = enter_owner(logfile);
+	char name[PATH_MAX];
+	struct stat facts;
+	int fd = -ENOENT;
+
+	for (uint32_t number = 0; number <= logfile->keep && fd < 0; number++) {
+		name_of(logfile, number, name);
+		fd = sys_open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+		if (fd >= 0 && (fstat(fd, &facts) < 0 || facts.st_dev != filing->device || facts.st_ino != filing->inode)) {
+			fd_close(&fd);
+			fd = -ENOENT;
+		}
+	}
+	leave_owner(&guard);
+	return fd;
+}
+
+/* How many bytes of the file are these. */
+static size_t count_same(int fd, uint64_t position, const uint8_t *bytes, size_t size)
+{
+	uint8_t there[4096];
+	size_t same = 0;
+
+	while (same < size) {
+		size_t wanted = size - same < sizeof(there) ? size - same : sizeof(there), at = 0;
+		ssize_t got = sys_pread(fd, there, wanted, (off_t)(position + same));
+
+		while (got > 0 && at < (size_t)got && there[at] == bytes[same + at])
+			at++;
+		same += at;
+		if (at < wanted)
+			break;
+	}
+	return same;
+}
+
+size_t logfile_found(struct logfile *logfile, uint32_t slot, const struct iovec *iov, size_t iov_count)
+{
+	struct record_filing *filing = &logfile->record->filing;
+	uint64_t left = atomic_load(&filing->length), offset = logfile_filed(logfile, slot);
+	size_t found = 0;
+	int fd;
+
+	if (!left || filing->slot != slot || filing->offset != offset)
+		return 0;
+	fd = open_filing(logfile);
+	for (size_t i = 0; i < iov_count && fd >= 0 && found < left; i++) {
+		size_t size = iov[i].iov_len < left - found ? iov[i].iov_len : (size_t)(left - found);
+		size_t same = count_same(fd, filing->position + found, iov[i].iov_base, size);
+
+		found += same;
+		if (same < size)
+			break;
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	note_filed(logfile, slot, offset + found);
+	return found;
 }
 
 void logfile_end(struct logfile *logfile)

@@ -20,12 +20,14 @@
 #define LOGFILE_KEEP_MAX 1000u
 
 struct logfile;
+struct record;
 
 struct logfile_spec {
 	const char *path;
-	uint64_t max_bytes; /* of one file, never exceeded by us; 0: never rotated */
-	uint32_t keep;      /* rotated files; at most LOGFILE_KEEP_MAX */
-	uid_t uid;          /* in whose name files are opened, made and renamed, when it is not our own */
+	uint64_t max_bytes;    /* of one file, never exceeded by us; 0: never rotated */
+	uint32_t keep;         /* rotated files; at most LOGFILE_KEEP_MAX */
+	struct record *record; /* where is noted what the file has, for the next engine; NULL: nowhere */
+	uid_t uid;             /* in whose name files are opened, made and renamed, when it is not our own */
 	gid_t gid;
 };
 
@@ -35,6 +37,11 @@ void logfile_destroy(struct logfile *logfile); /* NULL is fine */
 
 /* Appends bytes of a slot that begin at `offset` of that slot. What is not written is counted and missing from the file. */
 void logfile_write(struct logfile *logfile, uint32_t slot, uint64_t offset, int64_t time_ns, const struct iovec *iov, size_t iov_count);
+
+/* Offset of a slot up to which an engine before this one wrote, or gave up. */
+uint64_t logfile_filed(const struct logfile *logfile, uint32_t slot);
+/* How many of these bytes, which come next, it had written when it died; once. */
+size_t logfile_found(struct logfile *logfile, uint32_t slot, const struct iovec *iov, size_t iov_count);
 
 /*
  * Reads bytes of a slot at `offset`: returns how many (at most size), 0 when none of them are in the files; then

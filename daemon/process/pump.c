@@ -563,6 +563,26 @@ void pump_freeze(struct pump *pump)
 	outlog_freeze(&pump->log, &owner, lowest < from ? lowest : from);
 }
 
+/* What came into the ring, and into the file in part or not at all, when the engine died. */
+static void file_rest(struct pump *pump)
+{
+	struct logfile *logfile = pump->output->logfile;
+	uint64_t filed = logfile_filed(logfile, pump->slot), from = outlog_from(&pump->log);
+	struct iovec iov[2];
+	size_t pieces;
+
+	if (filed >= pump->log.end)
+		return;
+	if (filed < from)
+		filed = from;
+	pieces = outlog_span(&pump->log, filed, (size_t)(pump->log.end - filed), iov);
+	filed += logfile_found(logfile, pump->slot, iov, pieces);
+	if (filed == pump->log.end)
+		return;
+	pieces = outlog_span(&pump->log, filed, (size_t)(pump->log.end - filed), iov);
+	logfile_write(logfile, pump->slot, filed, clock_real_ns(), iov, pieces);
+}
+
 void pump_recover(struct pump *pump, const struct output_slot *slot)
 {
 	struct outlog_owner owner = owner_of(pump);
@@ -571,6 +591,8 @@ void pump_recover(struct pump *pump, const struct output_slot *slot)
 	outlog_recover(&pump->log, &owner, slot->ring, slot->record, pump->kept ? atomic_load(&pump->kept->passed) : 0);
 	pump->log.cut = pump->kept ? atomic_load(&pump->kept->cut) : 0;
 	pump->indexed_from = pump->log.end;
+	if (pump->output->logfile)
+		file_rest(pump);
 	pump->ended = slot->fd < 0;
 	pump->complete = pump->ended && (flags & RECORD_SLOT_COMPLETE || !(flags & RECORD_SLOT_ENDED));
 	pump->waits = slot->waits;

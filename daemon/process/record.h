@@ -46,6 +46,16 @@ struct record_slot {
 	_Atomic uint32_t flags;
 	_Atomic uint64_t passed; /* output: offset behind what never was, or is no more, in a ring; input without a spool: bytes taken */
 	_Atomic uint64_t cut;    /* output: thrown away by capture */
+	_Atomic uint64_t filed;  /* output: offset behind what the log file has, or will never have */
+};
+
+/* A piece on its way into the log file: whether it got there its bytes tell, where the file stood. */
+struct record_filing {
+	_Atomic uint64_t length; /* 0: none is on its way */
+	uint64_t offset;         /* in the slot */
+	uint64_t position;       /* in the file, unless others append to it */
+	uint64_t device, inode;
+	uint32_t slot, reserved;
 };
 
 /* Who asked for it, by which act. */
@@ -72,6 +82,7 @@ struct record {
 	_Atomic int64_t ended_boot_ns;
 	_Atomic uint64_t stop_signals; /* host.signals before its present step was sent; RECORD_NOT_SENT */
 	char why[RECORD_WHY_MAX];
+	struct record_filing filing;
 	uint64_t digest; /* from here on its origin, see record_origin_of */
 	int64_t made_ns;
 	uint32_t uid;

@@ -145,7 +145,27 @@ def stops(daemon, directory):
     return work
 
 
-PHASES = {"kept", "direct", "cat", "launching", "recovering"}
+def logged(daemon, directory):
+    """Every byte is in the log file and its predecessors once, whenever they were rotated."""
+    want = b"".join(b"%d\n" % n for n in range(1, 100001))
+
+    def work(load):
+        path = directory / f"logged{load.rounds}"
+        log = processes.LogFile(path=os.fsencode(path), max_bytes=10007, keep=1000)
+        follower = Follower(daemon, "seq", "1", "100000", log_file=log)
+        load.busy = follower
+        assert follower.run().exit.code == 0
+        files = sorted(directory.glob(path.name + ".*"), key=lambda file: -int(file.suffix[1:])) + [path]
+        got = b"".join(file.read_bytes() for file in files)
+        assert got == want, f"the files have {len(got)} of {len(want)} bytes"
+        assert [int(file.suffix[1:]) for file in files[:-1]] == list(range(len(files) - 1, 0, -1))
+        for file in files:
+            file.unlink()
+
+    return work
+
+
+PHASES = {"kept", "direct", "cat", "logged", "launching", "recovering"}
 
 
 def phases_now(loads, age):
@@ -196,6 +216,7 @@ def endure(daemon, tmp_path, count, strike):
     """The load, while the engine is struck again and again; everything is accounted for at the end. Returns the phases that were hit."""
     done, phases, marks = threading.Event(), collections.Counter(), tmp_path / "marks"
     works = {"kept": writer(daemon, KEPT), "direct": writer(daemon, DIRECT), "cat": cat(daemon)}
+    works |= {"logged": logged(daemon, tmp_path)}
     works |= {"signals": signals(daemon, tmp_path), "stops": stops(daemon, tmp_path)}
     works |= {f"spawn{n}": spawner(daemon, marks) for n in range(4)}
     loads = [Load(name, work, done) for name, work in works.items()]

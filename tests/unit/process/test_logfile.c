@@ -1,7 +1,10 @@
 #include "process/output_fixture.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/resource.h>
+
+#include "process/record.h"
 
 struct place {
 	char directory[64];
@@ -438,4 +441,75 @@ void test_a_reader_behind_the_ring_reads_the_files(void)
 	reader_destroy(drop.reader);
 	fixture_close(&fixture);
 	place_remove(&place);
+}
+
+void test_a_rotation_that_was_cut_short_loses_no_file(void)
+{
+	struct place place = place_make(1000, 3);
+	char name[160], second[160];
+	struct logfile *logfile;
+
+	snprintf(name, sizeof(name), "%s.3", place.path);
+	snprintf(second, sizeof(second), "%s.2", place.path);
+	close(open(name, O_CREAT | O_WRONLY, 0600));
+	CU_ASSERT_EQUAL(truncate(name, 33), 0);
+	close(open(second, O_CREAT | O_WRONLY, 0600));
+	CU_ASSERT_EQUAL(truncate(second, 22), 0);
+	logfile = open_log(&place);
+	append(logfile, 1, 0, 900, 1);
+	append(logfile, 1, 900, 900, 2);
+	CU_ASSERT_EQUAL(size_of(&place, 1), 900); /* into the free name: those behind it stay */
+	CU_ASSERT_EQUAL(size_of(&place, 2), 22);
+	CU_ASSERT_EQUAL(size_of(&place, 3), 33);
+	append(logfile, 1, 1800, 900, 3);
+	CU_ASSERT_EQUAL(size_of(&place, 3), 22);
+	logfile_destroy(logfile);
+	place_remove(&place);
+}
+
+/* An engine dies when `there` of 100 bytes at 50 are in the file, perhaps moved away: how many the next one finds. */
+static size_t find_after(size_t there, bool moved)
+{
+	struct place place = place_make(0, 3);
+	struct record *record = calloc(1, sizeof(*record) + sizeof(record->slots[0]));
+	uint8_t bytes[100];
+	struct iovec iov[2] = {{.iov_base = bytes, .iov_len = 30}, {.iov_base = bytes + 30, .iov_len = 70}};
+	struct logfile *logfile;
+	char name[160];
+	size_t found;
+
+	record->slot_count = 1;
+	record->slots[0].slot = 4;
+	place.spec.record = record;
+	logfile = open_log(&place);
+	append(logfile, 4, 0, 50, 1);
+	CU_ASSERT_EQUAL(logfile_filed(logfile, 4), 50);
+	append(logfile, 4, 50, there, 2);
+	record->slots[0].filed = 50; /* it did not come so far */
+	record->filing.offset = 50;
+	record->filing.position = 50;
+	record->filing.length = 100;
+	logfile_destroy(logfile);
+	snprintf(name, sizeof(name), "%s.1", place.path);
+	if (moved)
+		CU_ASSERT_EQUAL(rename(place.path, name), 0);
+	logfile = open_log(&place);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = byte_at(4, 50 + i);
+	found = logfile_found(logfile, 4, iov, 2);
+	CU_ASSERT_EQUAL(logfile_filed(logfile, 4), 50 + found);
+	CU_ASSERT_EQUAL(logfile_found(logfile, 4, iov, 2), 0); /* once */
+	logfile_destroy(logfile);
+	place_remove(&place);
+	free(record);
+	return found;
+}
+
+void test_the_next_engine_finds_what_is_in_the_file(void)
+{
+	CU_ASSERT_EQUAL(find_after(0, false), 0);
+	CU_ASSERT_EQUAL(find_after(20, false), 20);
+	CU_ASSERT_EQUAL(find_after(77, false), 77);
+	CU_ASSERT_EQUAL(find_after(100, false), 100);
+	CU_ASSERT_EQUAL(find_after(100, true), 100);
 }
