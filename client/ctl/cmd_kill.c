@@ -179,32 +179,56 @@ static int stop_run(struct ctl *ctl, int argc, char **argv)
 
 const struct command command_stop = {"stop", "ID...", "signal, grace, KILL: nothing of the tree is left", stop_rows, stop_run};
 
+static bool set_force(void *target, const char *value, struct why *why)
+{
+	*(bool *)target = true;
+	return true;
+}
+
+static const struct option_row rm_rows[] = {
+	{"force", 'f', NULL, "kill it and all that it started first", set_force},
+	{.name = NULL},
+};
+
+/* Forgets one process, named as typed. */
+static int rm_one(struct ctl *ctl, const char *word, bool force)
+{
+	Spawnd__V1__RemoveRequest request = SPAWND__V1__REMOVE_REQUEST__INIT;
+	Spawnd__V1__ProcessRef process = ref_message(client_ref(word));
+	char key[CLIENT_KEY_SIZE];
+	ProtobufCMessage *reply;
+	struct json_object *object;
+
+	client_key(ctl->client, key);
+	request.process = &process;
+	request.idempotency_key = key;
+	request.force = force;
+	if (!client_call(ctl, word, PROCESSES, "Remove", &request.base, &spawnd__v1__remove_reply__descriptor, &reply))
+		return EXIT_FAILED;
+	protobuf_c_message_free_unpacked(reply, NULL);
+	if (ctl->json) {
+		object = json_object_new_object();
+		json_object_object_add(object, "removed", json_of_bytes(word, strlen(word)));
+		json_print(object);
+	}
+	return EXIT_DONE;
+}
+
 static int rm_run(struct ctl *ctl, int argc, char **argv)
 {
-	struct spawnd_error error;
+	bool force = false;
 	int first, status;
 
-	if (!ctl_parse(ctl, NULL, argc, argv, true, 1, -1, &first))
+	if (!ctl_parse(ctl, &force, argc, argv, true, 1, -1, &first))
 		return first;
 	status = client_open(ctl);
-	if (status != EXIT_DONE)
-		return status;
-	for (int i = first; i < argc; i++) {
-		struct json_object *object;
-
-		if (spawnd_remove(ctl->client, client_ref(argv[i]), &error) < 0) {
-			client_error(ctl, argv[i], &error);
+	for (int i = first; i < argc && ctl->client; i++)
+		if (rm_one(ctl, argv[i], force) != EXIT_DONE)
 			status = EXIT_FAILED;
-		} else if (ctl->json) {
-			object = json_object_new_object();
-			json_object_object_add(object, "removed", json_of_bytes(argv[i], strlen(argv[i])));
-			json_print(object);
-		}
-	}
 	return status;
 }
 
-const struct command command_rm = {"rm", "ID...", "forget ended processes and their output", NULL, rm_run};
+const struct command command_rm = {"rm", "ID...", "forget ended processes and their output", rm_rows, rm_run};
 
 static int wait_run(struct ctl *ctl, int argc, char **argv)
 {

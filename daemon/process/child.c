@@ -622,6 +622,18 @@ static int take_slot(struct children *children, uint64_t id, uint32_t *slot_out,
 	return done;
 }
 
+/* The record, though others that have ended must go for it. */
+static struct record *write_record(
+	struct children *children, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err)
+{
+	struct record *record;
+
+	do
+		record = record_write(children->host->ledger, id, spec, origin, err);
+	while (!record && children_evict(children));
+	return record;
+}
+
 /* Refuses a name that is in use. */
 static int check_name(struct children *children, const char *name, struct err *err)
 {
@@ -676,7 +688,7 @@ int child_create(struct children *children, struct spec *spec, const struct reco
 
 	if (done == 0) {
 		id = host->next_id(host->context);
-		record = record_write(host->ledger, id, spec, origin, err);
+		record = write_record(children, id, spec, origin, err);
 		done = record ? take_slot(children, id, &slot, err) : -ENOSPC;
 	}
 	if (done < 0) {
@@ -699,14 +711,8 @@ int child_create(struct children *children, struct spec *spec, const struct reco
 	return 0;
 }
 
-int child_remove(struct child *child, struct err *err)
+void child_drop(struct child *child, const char *why)
 {
-	if (child->removed)
-		return 0;
-	if (!child_has_exited(child)) {
-		err_set(err, STATUS_FAILED_PRECONDITION, "process %llu runs; stop it first", (unsigned long long)child->id);
-		return -EBUSY;
-	}
 	child_pin(child);
 	if (!child->closed) {
 		child->gave_up = true;
@@ -715,12 +721,33 @@ int child_remove(struct child *child, struct err *err)
 	}
 	kills_finish(child, false);
 	if (!child->removed) {
+		child->removed_why = why;
 		child->children->kept--;
 		children_drop(child);
 		log_(LOG_DEBUG, "process %llu: removed", (unsigned long long)child->id);
 		CHILD_TELL(child, on_removed);
 	}
 	child_unpin(child);
+}
+
+int child_remove(struct child *child, struct err *err)
+{
+	size_t living;
+
+	if (child->removed)
+		return 0;
+	if (!child_has_exited(child)) {
+		err_set(err, STATUS_FAILED_PRECONDITION, "process %llu runs; stop it first", (unsigned long long)child->id);
+		return -EBUSY;
+	}
+	living = tree_count(&child->tree);
+	if (living) {
+		err_set(err, STATUS_FAILED_PRECONDITION,
+			"process %llu has ended, %zu that it started live on; stop it, or remove it by force",
+			(unsigned long long)child->id, living);
+		return -EBUSY;
+	}
+	child_drop(child, "");
 	return 0;
 }
 

@@ -13,7 +13,8 @@
  * gone after on_failed (Node: a failed spawn has no process): on_removed follows at once.
  *
  * Ended children are kept: without a name ten minutes, the last 1,000 of each uid; with a name until they are removed, and
- * the name is not free until then.
+ * the name is not free until then. No spawn fails because of them: when the journal or the ledger is full the oldest go,
+ * those with a name last. One whose tree still lives is kept meanwhile.
  */
 #pragma once
 
@@ -126,8 +127,10 @@ void child_origin(const struct child *child, struct record_origin *origin_out);
 bool child_was_held(const struct child *child);
 /* Remembers whether one is. */
 void child_set_held(struct child *child, bool held);
-/* Forgets an ended child: on_removed, then the memory. FAILED_PRECONDITION while it runs. */
+/* Forgets an ended child: on_removed, then the memory. FAILED_PRECONDITION while it, or anything that it started, lives. */
 int child_remove(struct child *child, struct err *err);
+/* From on_removed on: "" when child_remove was called; "age", "count": it was kept long enough; "room": for a new one. */
+const char *child_removed_why(const struct child *child);
 
 void child_observe(struct child *child, const struct child_observer *observer, void *context);
 void child_unobserve(struct child *child, void *context);
@@ -209,6 +212,9 @@ size_t child_hand_over(struct child *child, uint32_t *slots_out, int *fds_out, s
 bool child_take_channel(struct child *child, int fds_out[STORE_CHANNEL_COUNT]);
 void child_channel_ended(struct child *child);
 
-/* on_disconnect: the last stream that holds the child (Spawn or Run) has gone. Does what the spec (or child_set_on_disconnect) says. */
+/*
+ * on_disconnect: the last stream that holds the child (Spawn or Run) has gone. Does what the spec (or
+ * child_set_on_disconnect) says, of a child that has ended to what it left behind.
+ */
 void child_disconnected(struct child *child);
 void child_set_on_disconnect(struct child *child, Spawnd__V1__OnDisconnect what);

@@ -34,6 +34,11 @@ bool child_drain_timed_out(const struct child *child)
 	return child->drain_timed_out;
 }
 
+const char *child_removed_why(const struct child *child)
+{
+	return child->removed_why ? child->removed_why : "";
+}
+
 pid_t child_pid(const struct child *child)
 {
 	return child->pid;

@@ -69,11 +69,12 @@ struct child {
 	struct err *failure;
 	struct loop_timer *timer; /* timeout_ms, then drain_timeout_ms */
 	char *why;                /* it was stopped */
+	const char *removed_why;
 	TAILQ_HEAD(watcher_list, watcher) watchers;
 	TAILQ_HEAD(, kill_op) kills;
 	struct kill_op *ladder;         /* one of kills, or NULL */
 	TAILQ_ENTRY(child) entry;       /* children::all, then children::dead */
-	TAILQ_ENTRY(child) ended;       /* children::ended */
+	TAILQ_ENTRY(child) ended;       /* children::ended or children::named */
 	TAILQ_ENTRY(child) owner_ended; /* owner::ended */
 	UT_hash_handle by_id, by_name;
 	uint64_t id;
@@ -107,9 +108,11 @@ struct children {
 	const struct child_observer *observer;
 	void *context;
 	TAILQ_HEAD(, child) all; /* ascending by id */
-	TAILQ_HEAD(, child) dead, ended;
-	TAILQ_HEAD(, input) told; /* inputs whose observers hear of what was written */
-	TAILQ_HEAD(, input) gone; /* inputs that nobody reads, oldest first */
+	TAILQ_HEAD(, child) dead;
+	TAILQ_HEAD(ended_list, child) ended; /* and closed, oldest first: those without a name */
+	struct ended_list named;             /* and those with one */
+	TAILQ_HEAD(, input) told;            /* inputs whose observers hear of what was written */
+	TAILQ_HEAD(, input) gone;            /* inputs that nobody reads, oldest first */
 	struct loop_timer *gone_timer;
 	struct child *by_id, *by_name;
 	struct owner *owners;
@@ -151,7 +154,7 @@ void child_unpin(struct child *child); /* may be the last that keeps a removed c
 void children_add(struct children *children, struct child *child);
 /* It has ended and is closed: from now on it is kept, for a while or until it is removed. */
 void children_keep(struct child *child);
-/* Makes room: forgets the oldest unnamed one that has ended. */
+/* Makes room: forgets one that has ended, those without a name first. false: there is none. */
 bool children_evict(struct children *children);
 /* Out of every table; the memory goes when nobody needs it. */
 void children_drop(struct child *child);
@@ -159,6 +162,8 @@ void children_shutdown_step(struct children *children);
 
 /* ---- child.c ---- */
 
+/* Forgets one that has ended, whatever is left of it; `why` as child_removed_why tells it, static. */
+void child_drop(struct child *child, const char *why);
 void child_set_state(struct child *child, enum child_state state);
 bool child_has_exited(const struct child *child);
 void child_free(struct child *child);

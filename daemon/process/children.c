@@ -1,7 +1,8 @@
 /*
  * The registry: children by id, name and journal slot; who is told; how long what has ended is kept. An ended child
  * without a name is kept ten minutes, the last 1,000 of each uid; one with a name until it is removed, and its name is not
- * free until then.
+ * free until then. When there is no room for a new one the oldest ended ones go: first those without a name. What has left
+ * living processes behind is forgotten only when there is nothing else.
  */
 #include <assert.h>
 #include <errno.h>
@@ -116,6 +117,12 @@ static bool is_followed(const struct child *child)
 	return false;
 }
 
+/* Whether it may be forgotten without anybody missing it: nobody follows it, and its directory holds no living process. */
+static bool is_idle(struct child *child)
+{
+	return !is_followed(child) && (!child->tree.dir || tree_is_empty(&child->tree, false));
+}
+
 static void on_retention(void *arg)
 {
 	struct children *children = arg;
@@ -129,22 +136,22 @@ static void on_retention(void *arg)
 			wait_us = (uint64_t)(child->ended_boot_ns + KEEP_NS - now) / 1000 + 1000;
 			break;
 		}
-		if (!is_followed(child))
-			child_remove(child, NULL);
+		if (is_idle(child))
+			child_drop(child, "age");
 	}
 	if (!TAILQ_EMPTY(&children->ended))
 		loop_timer_set(children->retention, wait_us);
 }
 
-/* Forgets the oldest that nobody follows. */
+/* Forgets the oldest that is idle. */
 static void forget_surplus(struct owner *owner)
 {
 	struct child *child;
 
 	TAILQ_FOREACH(child, &owner->ended, owner_ended)
 	{
-		if (!is_followed(child)) {
-			child_remove(child, NULL);
+		if (is_idle(child)) {
+			child_drop(child, "count");
 			return;
 		}
 	}
@@ -174,10 +181,12 @@ void children_keep(struct child *child)
 		child->ended_boot_ns = atomic_load(&child->record->ended_boot_ns);
 	else if (child->record)
 		atomic_store(&child->record->ended_boot_ns, child->ended_boot_ns);
-	if (child_name(child)[0])
-		return;
-	owner = owner_of(children, child->owner);
 	child->kept = true;
+	if (child_name(child)[0]) {
+		TAILQ_INSERT_TAIL(&children->named, child, ended);
+		return;
+	}
+	owner = owner_of(children, child->owner);
 	TAILQ_INSERT_TAIL(&children->ended, child, ended);
 	TAILQ_INSERT_TAIL(&owner->ended, child, owner_ended);
 	if (!loop_timer_pending(children->retention))
@@ -194,8 +203,12 @@ static void leave_kept(struct child *child)
 
 	if (!child->kept)
 		return;
-	owner = owner_of(children, child->owner);
 	child->kept = false;
+	if (child_name(child)[0]) {
+		TAILQ_REMOVE(&children->named, child, ended);
+		return;
+	}
+	owner = owner_of(children, child->owner);
 	TAILQ_REMOVE(&children->ended, child, ended);
 	TAILQ_REMOVE(&owner->ended, child, owner_ended);
 	if (--owner->count > 0)
@@ -204,18 +217,36 @@ static void leave_kept(struct child *child)
 	free(owner);
 }
 
+/* The oldest of a list that is idle; NULL: none. */
+static struct child *oldest_idle(const struct ended_list *list)
+{
+	struct child *child;
+
+	TAILQ_FOREACH(child, list, ended)
+	if (is_idle(child))
+		return child;
+	return NULL;
+}
+
 bool children_evict(struct children *children)
 {
-	struct child *child = TAILQ_FIRST(&children->ended);
+	struct child *child = oldest_idle(&children->ended);
 
-	while (child && is_followed(child))
-		child = TAILQ_NEXT(child, ended);
+	if (!child)
+		child = oldest_idle(&children->named);
 	if (!child) /* a new process comes before news of an old one */
 		child = TAILQ_FIRST(&children->ended);
 	if (!child)
+		child = TAILQ_FIRST(&children->named);
+	if (!child)
 		return false;
-	log_(LOG_DEBUG, "process %llu: forgotten early, the journal is full", (unsigned long long)child->id);
-	return child_remove(child, NULL) == 0;
+	if (child_name(child)[0])
+		log_(LOG_WARNING, "process %llu: %s has ended and is forgotten, there is no room for new ones",
+			(unsigned long long)child->id, child_name(child));
+	else
+		log_(LOG_DEBUG, "process %llu: forgotten early, there is no room for new ones", (unsigned long long)child->id);
+	child_drop(child, "room");
+	return true;
 }
 
 /* ---- tables ---- */
@@ -340,6 +371,7 @@ struct children *children_create(const struct process_host *host, struct err *er
 	TAILQ_INIT(&children->all);
 	TAILQ_INIT(&children->dead);
 	TAILQ_INIT(&children->ended);
+	TAILQ_INIT(&children->named);
 	TAILQ_INIT(&children->told);
 	TAILQ_INIT(&children->gone);
 	children->gone_timer = loop_timer_create(host->loop, on_gone, children);

@@ -372,7 +372,7 @@ static void send_step(struct kill_op *op)
 		tree_strike(&child->tree, op->signal, false, &op->strike, on_struck, op);
 	else if (!child_has_exited(child))
 		shoot_child(op);
-	else if (op->scope == KILL_GROUP && op->ladder)
+	else if (op->scope == KILL_GROUP && op->signal)
 		strike_group(op);
 	else
 		step_sent(op);
@@ -559,7 +559,7 @@ void child_disconnected(struct child *child)
 {
 	const Spawnd__V1__ProcessSpec *message = child->spec->message;
 
-	if (child_has_exited(child) || child->state == CHILD_FAILED)
+	if (child->state == CHILD_FAILED || child->removed || (child_has_exited(child) && tree_is_empty(&child->tree, false)))
 		return;
 	if (child->on_disconnect == SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_STOP)
 		child_stop(child, message->kill_signal, message->grace_ms, (enum kill_scope)message->kill_scope, CHILD_REASON_STOPPED,

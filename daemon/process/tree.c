@@ -162,6 +162,22 @@ void tree_list(struct tree *tree, bool group, struct tree_members *members)
 		tree_sweep(tree, group, clock_boot_ns() - SNAPSHOT_FRESH_NS, members);
 }
 
+size_t tree_count(struct tree *tree)
+{
+	struct tree_members members = {0};
+	size_t count;
+
+	if (tree->empty)
+		return 0;
+	if (tree->dir)
+		tree_dir_list(tree->trees, tree->dir, &members);
+	else if (tree->pid)
+		tree_sweep(tree, false, clock_boot_ns(), &members);
+	count = members.count;
+	tree_members_finish(&members);
+	return count;
+}
+
 bool tree_is_empty(struct tree *tree, bool group)
 {
 	struct tree_members members = {0};

@@ -72,6 +72,7 @@ void tree_env(const struct tree *tree, char *text, size_t size);
 
 /* Processes of the tree now, zombies left out; group: only those in the child's own group. Appended to members. */
 void tree_list(struct tree *tree, bool group, struct tree_members *members);
+size_t tree_count(struct tree *tree);              /* how many tree_list would tell, by a look of its own */
 bool tree_is_empty(struct tree *tree, bool group); /* never before the child itself has ended */
 /* OOM kills in the child's directory since it entered; 0 where that cannot be told. */
 uint64_t tree_oom_kills(const struct tree *tree);

@@ -223,6 +223,7 @@ void events_removed(struct events *events, struct child *child)
 	message.process = child_id(child);
 	message.event_case = EVENT(REMOVED);
 	message.removed = &removed;
+	removed.why = (char *)child_removed_why(child);
 	add(events, child_owner(child), &message);
 }
 

@@ -1,15 +1,18 @@
 /*
- * Signal and Stop. An act goes on whoever leaves; those who sent the same idempotency key meanwhile wait for the one answer.
+ * Signal, Stop and Remove. An act goes on whoever leaves; those who sent the same idempotency key meanwhile wait for the one answer.
  */
 #include "service/kill.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/queue.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "service/acts.h"
 #include "service/convert.h"
 #include "service/internal.h"
 #include "service/rights.h"
-#include <errno.h>
-#include <sys/queue.h>
 
 /* A call that waits for the answer. */
 struct waiter {
@@ -25,6 +28,7 @@ struct act {
 	struct act_name name; /* its key is owned */
 	uint64_t process;
 	bool ended_is_fine; /* a process that has ended is an answer, not an error */
+	bool removes;       /* the process is to be forgotten then */
 };
 
 static void destroy(struct act *act)
@@ -135,21 +139,45 @@ static void succeed(struct act *act, struct child *child, const struct kill_resu
 		spawnd__v1__exit_record__free_unpacked(reply.exit, NULL);
 }
 
+/* Fails all who wait; the same request may be tried again. */
+static void refuse(struct act *act, const struct err *err)
+{
+	struct waiter *waiter;
+
+	keys_forget(act->service->keys, &act->name);
+	TAILQ_FOREACH(waiter, &act->waiters, link)
+	call_fail(waiter->call, err);
+}
+
+/* Nothing of it can be left, or what survived SIGKILL is told by the refusal. */
+static void remove_killed(struct act *act, struct child *child)
+{
+	Spawnd__V1__RemoveReply reply = SPAWND__V1__REMOVE_REPLY__INIT;
+	struct waiter *waiter;
+	struct err err;
+
+	if (child_remove(child, &err) < 0) {
+		refuse(act, &err);
+		return;
+	}
+	acts_remember(&act->name, &reply.base);
+	TAILQ_FOREACH(waiter, &act->waiters, link)
+	call_reply(waiter->call, &reply.base);
+}
+
 static void on_killed(void *context, struct child *child, const struct kill_result *result)
 {
 	static const struct kill_result nothing_left = {.complete = true};
 	struct act *act = context;
-	struct waiter *waiter;
 
-	if (result->err && act->ended_is_fine && result->err->status == STATUS_NOT_FOUND) {
+	if (act->removes)
+		remove_killed(act, child);
+	else if (result->err && act->ended_is_fine && result->err->status == STATUS_NOT_FOUND)
 		succeed(act, child, &nothing_left);
-	} else if (result->err) {
-		keys_forget(act->service->keys, &act->name);
-		TAILQ_FOREACH(waiter, &act->waiters, link)
-		call_fail(waiter->call, result->err);
-	} else {
+	else if (result->err)
+		refuse(act, result->err);
+	else
 		succeed(act, child, result);
-	}
 	destroy(act);
 }
 
@@ -194,5 +222,51 @@ int handle_stop(struct call *call, const ProtobufCMessage *message, struct err *
 	scope = convert_scope(request->scope, convert_scope(spec->message->kill_scope, KILL_TREE));
 	child_stop(child, request->signal ? request->signal : spec->kill_signal,
 		request->_grace_ms_case ? request->grace_ms : spec->message->grace_ms, scope, CHILD_REASON_STOPPED, "stop", on_killed, act);
+	return 0;
+}
+
+/* Forgets it as it is. */
+static int remove_ended(struct call *call, const Spawnd__V1__RemoveRequest *request, struct err *err)
+{
+	Spawnd__V1__RemoveReply reply = SPAWND__V1__REMOVE_REPLY__INIT;
+	struct act_intent intent;
+	struct act_name name;
+	struct child *child;
+	int done = acts_begin(call, request->idempotency_key, &request->base, &name, err);
+
+	if (done != 0)
+		return done < 0 ? done : 0;
+	done = rights_find(call, request->process, &child, err);
+	if (done < 0)
+		return done;
+	intent = acts_intent(child, true);
+	acts_intend(&name, &intent);
+	done = child_remove(child, err);
+	if (done == 0)
+		acts_reply(call, &name, &reply.base);
+	else
+		keys_forget(service_get()->keys, &name);
+	return done;
+}
+
+int handle_remove(struct call *call, const ProtobufCMessage *message, struct err *err)
+{
+	const Spawnd__V1__RemoveRequest *request = (const Spawnd__V1__RemoveRequest *)message;
+	struct act_intent intent;
+	struct child *child;
+	struct act *act = NULL;
+	int done;
+
+	if (!request->force)
+		return remove_ended(call, request, err);
+	done = rights_find(call, request->process, &child, err);
+	if (done < 0)
+		return done;
+	intent = acts_intent(child, false);
+	done = begin(call, request->idempotency_key, message, child, &intent, &act, err);
+	if (done < 0 || !act)
+		return done;
+	act->removes = true;
+	child_stop(child, SIGKILL, 0, KILL_TREE, CHILD_REASON_STOPPED, "remove", on_killed, act);
 	return 0;
 }

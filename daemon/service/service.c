@@ -94,7 +94,7 @@ static void on_lost(void *context, uint64_t process)
 
 	if (child)
 		child_set_held(child, false);
-	if (child && !child_is_closed(child) && child_state(child) != CHILD_FAILED && !service->ending)
+	if (child && !service->ending)
 		child_disconnected(child);
 }
 

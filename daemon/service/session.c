@@ -96,9 +96,9 @@ static bool drop_hold(struct sessions *sessions, uint64_t process)
 	return true;
 }
 
-void hold_release(struct sessions *sessions, uint64_t process)
+bool hold_release(struct sessions *sessions, uint64_t process)
 {
-	drop_hold(sessions, process);
+	return drop_hold(sessions, process);
 }
 
 void hold_forget(struct sessions *sessions, uint64_t process)

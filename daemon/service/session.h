@@ -50,8 +50,8 @@ size_t sessions_count(const struct sessions *sessions);
 size_t sessions_contexts(const struct sessions *sessions); /* different ones */
 
 void hold_take(struct sessions *sessions, uint64_t process);
-/* The holder is done with the process, which nobody need be told. */
-void hold_release(struct sessions *sessions, uint64_t process);
+/* The holder is done with the process, which nobody need be told. True: it was the last. */
+bool hold_release(struct sessions *sessions, uint64_t process);
 /* The holder has vanished: its session (may be NULL) holds on if it can. */
 void hold_lose(struct sessions *sessions, struct session *session, uint64_t process);
 /*

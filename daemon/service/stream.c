@@ -233,8 +233,8 @@ static void destroy(struct stream *stream)
 /* The process needs nobody's hold any more. */
 static void release(struct stream *stream)
 {
-	if (holds(stream))
-		hold_release(stream->service->sessions, child_id(stream->child));
+	if (holds(stream) && hold_release(stream->service->sessions, child_id(stream->child)))
+		child_set_held(stream->child, false);
 }
 
 /* Ends the call with what belongs to the end of this kind. */
@@ -409,12 +409,12 @@ static void on_end(struct call *call)
 	struct sessions *sessions = stream->service->sessions;
 	uint64_t process = child_id(stream->child);
 
-	if (holds(stream)) {
-		if (stream->cancelled || stream->closed || stream->service->ending)
-			hold_release(sessions, process);
-		else
-			hold_lose(sessions, stream->at_fault ? NULL : peer_session(call_peer(call)), process);
-	}
+	if (stream->cancelled)
+		release(stream);
+	else if (holds(stream) && stream->service->ending)
+		hold_release(sessions, process);
+	else if (holds(stream))
+		hold_lose(sessions, stream->at_fault ? NULL : peer_session(call_peer(call)), process);
 	destroy(stream);
 }
 

@@ -1,4 +1,4 @@
-/* The short acts on one process: Resize, CloseStdin, SetOnDisconnect, Remove. */
+/* The short acts on one process: Resize, CloseStdin, SetOnDisconnect. */
 #include <errno.h>
 
 #include "service/acts.h"
@@ -61,28 +61,4 @@ int handle_set_on_disconnect(struct call *call, const ProtobufCMessage *message,
 	child_set_on_disconnect(child, request->on_disconnect);
 	acts_reply(call, &name, &reply.base);
 	return 0;
-}
-
-int handle_remove(struct call *call, const ProtobufCMessage *message, struct err *err)
-{
-	const Spawnd__V1__RemoveRequest *request = (const Spawnd__V1__RemoveRequest *)message;
-	Spawnd__V1__RemoveReply reply = SPAWND__V1__REMOVE_REPLY__INIT;
-	struct act_intent intent;
-	struct act_name name;
-	struct child *child;
-	int done = acts_begin(call, request->idempotency_key, message, &name, err);
-
-	if (done != 0)
-		return done < 0 ? done : 0;
-	done = rights_find(call, request->process, &child, err);
-	if (done < 0)
-		return done;
-	intent = acts_intent(child, true);
-	acts_intend(&name, &intent);
-	done = child_remove(child, err);
-	if (done == 0)
-		acts_reply(call, &name, &reply.base);
-	else
-		keys_forget(service_get()->keys, &name);
-	return done;
 }

@@ -1,6 +1,7 @@
 """Edges of the daemon: signals that are not for it, times of very short children, what is left of a tree, bounds."""
 import ctypes
 import os
+import select
 import signal
 
 import pytest
@@ -122,3 +123,63 @@ def test_a_log_file_moved_away_is_begun_anew(client, tmp_path):
     stream.write(b"", eof=True)
     stream.collect()
     assert old.read_bytes().startswith(b"before\n") and log.stat().st_size > 0
+
+
+# ---- what is left of a tree ----
+
+
+def is_gone(pidfd):
+    return bool(select.select([pidfd], [], [], 30)[0])
+
+
+@pytest.mark.parametrize("what", ["STOP", "HANGUP", "KEEP"])
+def test_a_client_that_vanishes_between_exited_and_closed_leaves_what_it_asked_to_keep(daemon, what):
+    with daemon.client() as client:
+        client.hello()
+        stream = client.spawn("sh", "-c", "sleep 1000 & echo $!", drain_timeout_ms=60000, on_disconnect=f"ON_DISCONNECT_{what}")
+        events = {event.WhichOneof("event"): event for event in (stream.receive() for _ in range(3))}
+        assert set(events) == {"spawned", "output", "exited"}
+        pid = int(events["output"].output.data)
+        left = os.pidfd_open(pid)
+    if what == "KEEP":
+        with daemon.client() as client:
+            client.wait(client.start("true"), closed=True)
+            assert not select.select([left], [], [], 0)[0]
+            daemon.ctl("stop", events["spawned"].spawned.id, check=0)
+    assert is_gone(left)
+    os.close(left)
+
+
+def test_a_client_that_vanishes_takes_the_tree_of_its_handover_along(daemon):
+    with daemon.client() as client:
+        hello = ttrpc.admin.HelloRequest(client="tests", version=1, features=["fd_passing"], session_key=b"mine")
+        hello.context.env.append(b"PATH=/usr/bin:/bin")
+        client.call("Admin", "Hello", hello, ttrpc.admin.HelloReply())
+        stream = client.spawn("sh", "-c", "sleep 1000 & echo $!; read x", transport=processes.TRANSPORT_HANDOVER)
+        handed = [h.slot for h in stream.receive().spawned.handed]
+        pid = int(os.read(client.fds[handed.index(1)], 100))
+        left = os.pidfd_open(pid)
+        for fd in client.fds:
+            os.close(fd)
+        client.fds.clear()
+    # the end of its stdin ends the shell long before its session is given up
+    assert is_gone(left)
+    os.close(left)
+
+
+def test_rm_refuses_what_left_something_alive(daemon, client):
+    process = client.start("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!", name="parent")
+    client.wait(process, closed=True)
+    left = os.pidfd_open(int(daemon.ctl("logs", "parent", check=0).stdout))
+    refused = daemon.ctl("rm", "parent", check=1)
+    assert b"1 that it started live on" in refused.stderr
+    assert not select.select([left], [], [], 0)[0]
+    daemon.ctl("rm", "--force", "parent", check=0)
+    assert is_gone(left)
+    os.close(left)
+    running = client.start("sleep", "1000")
+    assert b"runs" in daemon.ctl("rm", running.id, check=1).stderr
+    daemon.ctl("rm", "-f", running.id, check=0)
+    with pytest.raises(RpcError) as caught:
+        client.get(running)
+    assert caught.value.code == "NOT_FOUND"

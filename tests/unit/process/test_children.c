@@ -131,6 +131,67 @@ void test_a_full_journal_forgets_the_oldest_that_ended(void)
 	fixture_finish(&fixture);
 }
 
+static struct child *end_named(const char *name)
+{
+	struct child *child = create_named(name, NULL);
+
+	fixture.history[0] = 0;
+	child_stop(child, SIGKILL, 0, KILL_TREE, CHILD_REASON_STOPPED, NULL, NULL, NULL);
+	run_until(&fixture, "closed");
+	return child;
+}
+
+static void note_why(void *context, struct child *child)
+{
+	*(const char **)context = child_removed_why(child);
+}
+
+void test_a_full_journal_forgets_those_with_a_name_last(void)
+{
+	static const struct child_observer observer = {.on_removed = note_why};
+	const char *why = NULL;
+	struct err err;
+
+	fixture_init(&fixture);
+	fixture.slots_max = 3;
+	children_observe(fixture.children, &observer, &why);
+	end_named("first");
+	end_named("second");
+	start_child(&fixture, "true");
+	fixture.history[0] = 0;
+	run_until(&fixture, "closed");
+	CU_ASSERT_PTR_NOT_NULL(create_named("third", &err));
+	CU_ASSERT_PTR_NOT_NULL(children_find_name(fixture.children, "first"));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(why);
+	CU_ASSERT_STRING_EQUAL(why, "room");
+	CU_ASSERT_PTR_NOT_NULL(create_named("fourth", &err));
+	CU_ASSERT_PTR_NULL(children_find_name(fixture.children, "first"));
+	CU_ASSERT_PTR_NOT_NULL(create_named("first", &err));
+	CU_ASSERT_PTR_NULL(children_find_name(fixture.children, "second"));
+	CU_ASSERT_PTR_NULL(create_named("fifth", &err));
+	CU_ASSERT_EQUAL(err.status, STATUS_RESOURCE_EXHAUSTED);
+	children_shutdown(fixture.children, false, stop_loop, fixture.loop);
+	loop_run(fixture.loop);
+	fixture_finish(&fixture);
+}
+
+void test_what_left_living_processes_is_not_removed(void)
+{
+	struct child *child;
+	struct err err;
+
+	fixture_init(&fixture);
+	child = start_child(&fixture, "sleep 100 </dev/null >/dev/null 2>&1 & sleep 100 </dev/null >/dev/null 2>&1 &");
+	run_until(&fixture, "closed");
+	CU_ASSERT_EQUAL(child_remove(child, &err), -EBUSY);
+	CU_ASSERT_EQUAL(err.status, STATUS_FAILED_PRECONDITION);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.message, "2 that it started live on"));
+	children_shutdown(fixture.children, false, stop_loop, fixture.loop);
+	loop_run(fixture.loop);
+	CU_ASSERT_EQUAL(child_remove(child, &err), 0);
+	fixture_finish(&fixture);
+}
+
 struct remover {
 	struct child *child;
 	unsigned calls;

@@ -612,6 +612,11 @@ size_t children_log_failing(const struct children *children, const struct child 
 	return 0;
 }
 
+const char *child_removed_why(const struct child *child)
+{
+	return "";
+}
+
 const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out)
 {
 	*error_out = 0;
