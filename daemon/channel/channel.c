@@ -94,6 +94,7 @@ void channel_empty(struct channel *channel)
 
 	if (!channel->ended || !channel->outbox.control)
 		return;
+	channel->taken_id = outbox_committed(&channel->outbox).id;
 	outbox_finish(&channel->outbox);
 	inbox_finish(&channel->inbox);
 	for (uint32_t index = STORE_CHANNEL_OUT; index < STORE_CHANNEL_COUNT; index++)
@@ -275,21 +276,19 @@ void channels_stats(const struct channels *channels, struct channels_stats *stat
 /* What an engine that was lost has left. 0, or negative: it does not add up, a message was half moved. */
 static int recover_boxes(struct channel *channel, int fds[STORE_CHANNEL_COUNT])
 {
-	const struct outbox_control *control;
-	uint64_t from;
+	struct outbox_in from;
 	int done = outbox_recover(&channel->outbox, fd_steal(&fds[STORE_CHANNEL_OUT]));
 
 	if (done < 0)
 		return done;
-	control = channel->outbox.control;
-	from = atomic_load(&control->in_done);
+	from = outbox_in(&channel->outbox);
 	done = inbox_recover(&channel->inbox, fd_steal(&fds[STORE_CHANNEL_IN]), fd_steal(&fds[STORE_CHANNEL_PIPE]),
-		fd_steal(&fds[STORE_CHANNEL_PIPE + 1]), from);
+		fd_steal(&fds[STORE_CHANNEL_PIPE + 1]), from.done);
 	if (done < 0)
 		return done;
-	incoming_resume(channel, from, atomic_load(&control->in_messages));
-	if (atomic_load(&control->ended))
-		channel_end(channel, (enum channel_reason)atomic_load(&control->ended), NULL);
+	incoming_resume(channel, from);
+	if (atomic_load(&channel->outbox.control->ended))
+		channel_end(channel, (enum channel_reason)atomic_load(&channel->outbox.control->ended), NULL);
 	else
 		outgoing_resume(channel);
 	return 0;
@@ -338,5 +337,5 @@ const struct channel_ending *channel_ending(const struct channel *channel)
 
 uint64_t channel_taken_id(const struct channel *channel)
 {
-	return channel->outbox.control ? outbox_committed_id(&channel->outbox) : 0;
+	return channel->outbox.control ? outbox_committed(&channel->outbox).id : channel->taken_id;
 }

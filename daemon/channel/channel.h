@@ -122,12 +122,13 @@ struct channel_sender {
 	struct channel *channel; /* NULL: it is gone */
 	const struct channel_sender_observer *observer;
 	void *context;
+	bool numbered;       /* it comes back, and sends again what is beyond channel_taken_id; one at a time */
 	struct draft *draft; /* a message whose pieces come */
 	TAILQ_ENTRY(channel_sender) entry;
 };
 
-void channel_add_sender(
-	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context);
+void channel_add_sender(struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer,
+	void *context, bool numbered);
 /* A message of which only a part came is dropped; one that had begun to leave ends the channel. */
 void channel_remove_sender(struct channel_sender *sender);
 /* Takes the descriptors, in any case. What is wrong with a message is its result; -EINVAL with *err: the pieces contradict. */
@@ -142,13 +143,20 @@ struct channel_reader_observer {
 	void (*on_ready)(void *context); /* ask channel_next */
 };
 
+/* What a reader wants. */
+struct channel_wants {
+	bool reads;          /* messages; else it only hears of the end */
+	bool internal;       /* Node's counting of sockets too */
+	bool keeps;          /* messages stay until channel_had */
+	uint64_t id, offset; /* what it wants next, after it was here before; id 0: what there is */
+};
+
 /* Memory of the caller. The first that came reads; the others wait until it has gone. */
 struct channel_reader {
 	struct channel *channel; /* NULL: it is gone */
 	const struct channel_reader_observer *observer;
 	void *context;
-	bool reads;    /* messages; else it only hears of the end */
-	bool internal; /* gets Node's counting of sockets too */
+	struct channel_wants wants;
 	TAILQ_ENTRY(channel_reader) entry;
 };
 
@@ -167,16 +175,18 @@ struct channel_incoming {
 enum channel_next { CHANNEL_NEXT_PIECE, CHANNEL_NEXT_NOTHING, CHANNEL_NEXT_ENDED };
 
 void channel_add_reader(struct channel *channel, struct channel_reader *reader, const struct channel_reader_observer *observer,
-	void *context, bool reads, bool internal);
+	void *context, const struct channel_wants *wants);
 void channel_remove_reader(struct channel_reader *reader);
 /* At most `limit` bytes, which may be 0 to learn of messages without any and of the end. */
 enum channel_next channel_next(struct channel_reader *reader, size_t limit, struct channel_incoming *incoming_out);
 void channel_take(struct channel_reader *reader, const struct channel_incoming *incoming);
+/* A reader that keeps has all before byte `offset` of message `id`. */
+void channel_had(struct channel_reader *reader, uint64_t id, uint64_t offset);
 
 /* ---- facts ---- */
 
 enum channel_format channel_format(const struct channel *channel);
 /* NULL while it is open. */
 const struct channel_ending *channel_ending(const struct channel *channel);
-/* The last number of a message that is sure to get to the child, whatever becomes of this process. */
+/* The last number of a message of the numbered sender that is sure to get to the child, whatever becomes of this process. */
 uint64_t channel_taken_id(const struct channel *channel);

@@ -19,11 +19,12 @@ struct letter {
 	uint64_t at, end; /* in the inbox, or in `own`: what is not taken yet of the bytes that are there */
 	uint64_t size;    /* of the whole; 0: not known yet */
 	uint64_t taken;   /* bytes that are */
+	uint64_t had;     /* of these: so many its reader surely has */
 	uint64_t frame;   /* where its frame starts */
 	struct buf own;   /* its bytes, when they are not those that came */
 	bool whole, internal, begun;
 	bool discarded; /* its reader has left; what still comes of it is thrown away */
-	bool given;     /* its descriptors are */
+	bool given;     /* its descriptors are, and we have them no more */
 	char *content_type;
 	struct channel_handle *handles;
 	size_t handle_count;
@@ -50,6 +51,8 @@ struct outframe {
 	unsigned pieces;
 	bool first, last; /* of its frame */
 	bool tell, told;
+	bool numbered; /* `id` is that of the numbered sender */
+	bool ours;     /* an answer to the child */
 	unsigned tries;
 	struct channel_handle *handles; /* until they are sent, or acknowledged */
 	size_t handle_count;
@@ -61,7 +64,7 @@ struct draft {
 	struct channel_sender *sender; /* NULL: it has gone */
 	uint64_t id, size, received;
 	unsigned pieces;
-	bool tell, internal, large, queued, begun;
+	bool tell, internal, large, queued, begun, numbered;
 	bool dropped; /* what comes of it is thrown away */
 	struct buf bytes;
 	struct json_check check;
@@ -82,15 +85,18 @@ struct channel {
 	struct loop_fd *watch;
 	unsigned watched;
 	struct channel_ending ending;
-	bool ends;  /* its end is decided, and told from the loop */
-	bool ended; /* told */
+	uint64_t taken_id; /* what the outbox said of it, when it is gone */
+	bool ends;         /* its end is decided, and told from the loop */
+	bool ended;        /* told */
 
 	/* incoming.c */
 	struct inbox inbox;
 	struct coming coming;
 	TAILQ_HEAD(, letter) letters;
+	struct letter *next; /* the first that its reader has not got all of; NULL: none */
 	size_t letter_count, held_fds;
 	uint64_t messages; /* that came */
+	uint64_t handled;  /* the child's own messages that start before it are acted on */
 	bool in_ended;
 	bool given_up;    /* what is there is read, and then no more is waited for */
 	unsigned refused; /* handles without a descriptor, in a row */
@@ -98,7 +104,7 @@ struct channel {
 
 	/* outgoing.c */
 	struct outbox outbox;
-	TAILQ_HEAD(, outframe) records;
+	TAILQ_HEAD(outframes, outframe) records;
 	struct outframe *next_handle; /* the first whose descriptors are not sent */
 	struct outframe *awaited;     /* Node will acknowledge its descriptor */
 	TAILQ_HEAD(, draft) drafts;
@@ -158,7 +164,7 @@ void incoming_finish(struct channel *channel);
 void incoming_read(struct channel *channel);
 bool incoming_wants(const struct channel *channel);
 /* Goes on at a frame, after an engine that was lost. */
-void incoming_resume(struct channel *channel, uint64_t from, uint64_t messages);
+void incoming_resume(struct channel *channel, struct outbox_in from);
 /* The one that messages are for, or NULL. */
 struct channel_reader *incoming_reader(const struct channel *channel);
 void incoming_tell(struct channel *channel);
@@ -184,6 +190,8 @@ void outgoing_command(struct channel *channel, enum node_command command, const 
 
 /* One of Node's own messages has come: frame [coming.payload, coming.end), whose bytes these are. */
 void node_on_message(struct channel *channel, const uint8_t *bytes, const struct node_message *message);
+/* The same of one that an engine before this one acted on: only what was in it for users is of interest. */
+void node_on_replay(struct channel *channel, const uint8_t *bytes, const struct node_message *message);
 
 /* ---- handle.c ---- */
 

@@ -16,7 +16,7 @@
 
 #include "process/ring.h"
 
-#define INBOX_SIZE (256u << 10)
+#define INBOX_SIZE (512u << 10)
 #define INBOX_FDS 16u /* of one message, and of messages that wait */
 
 /* Descriptors that came with one message: it starts in [start, end). */

@@ -22,6 +22,8 @@ static void drop_letter(struct channel *channel, struct letter *letter)
 {
 	if (letter == channel->coming.letter)
 		channel->coming.letter = NULL;
+	if (letter == channel->next)
+		channel->next = TAILQ_NEXT(letter, entry);
 	channel->held_fds -= letter->handle_count;
 	handles_close(&letter->handles, &letter->handle_count);
 	buf_finish(&letter->own);
@@ -56,7 +58,7 @@ struct channel_reader *incoming_reader(const struct channel *channel)
 	struct channel_reader *reader;
 
 	TAILQ_FOREACH(reader, &channel->readers, entry)
-	if (reader->reads)
+	if (reader->wants.reads)
 		return reader;
 	return NULL;
 }
@@ -78,16 +80,16 @@ static bool can_rewind(const struct letter *letter)
 /* What is dealt with may be overwritten; whoever goes on after this process starts at a frame. */
 static void release(struct channel *channel)
 {
-	struct outbox_control *control = channel->outbox.control;
 	const struct letter *first = TAILQ_FIRST(&channel->letters);
-	uint64_t until = !first ? channel->coming.start : can_rewind(first) || first->own.block ? first->frame : first->at;
+	uint64_t until = !first                                  ? channel->coming.start
+			 : can_rewind(first) || first->own.block ? first->frame
+								 : first->at - (first->taken - first->had);
 
 	if (channel->inbox.ring && until > channel->inbox.released)
 		inbox_release(&channel->inbox, until);
-	if (!control)
-		return;
-	atomic_store(&control->in_messages, first ? first->id - 1 : channel->messages);
-	atomic_store(&control->in_done, first ? first->frame : channel->coming.start);
+	if (channel->outbox.control)
+		outbox_note_in(&channel->outbox, first ? (struct outbox_in){.done = first->frame, .messages = first->id - 1}
+						       : (struct outbox_in){.done = channel->coming.start, .messages = channel->messages});
 }
 
 struct letter *incoming_add(struct channel *channel, uint64_t at, uint64_t end, struct buf *own)
@@ -109,6 +111,7 @@ struct letter *incoming_add(struct channel *channel, uint64_t at, uint64_t end, 
 	}
 	TAILQ_INSERT_TAIL(&channel->letters, letter, entry);
 	channel->letter_count++;
+	channel->next = channel->next ? channel->next : letter;
 	return letter;
 }
 
@@ -170,10 +173,12 @@ static bool take_internal(struct channel *channel)
 	bytes = inbox_view(&channel->inbox, coming->payload, size, scratch);
 	if (!channel->ops->read_internal(bytes, size, &message))
 		return false;
-	if (coming->whole)
+	if (coming->whole && coming->start < channel->handled)
+		node_on_replay(channel, bytes, &message);
+	else if (coming->whole)
 		node_on_message(channel, bytes, &message);
 	else if (inbox_end(&channel->inbox) - coming->start >= INBOX_SIZE)
-		channel_fail(channel, EMSGSIZE, "the child sent a message with a descriptor that is larger than 256 KiB");
+		channel_fail(channel, EMSGSIZE, "the child sent a message with a descriptor that is larger than 512 KiB");
 	return true;
 }
 
@@ -282,21 +287,20 @@ void incoming_read(struct channel *channel)
 
 /* ---- readers ---- */
 
-void channel_add_reader(struct channel *channel, struct channel_reader *reader, const struct channel_reader_observer *observer,
-	void *context, bool reads, bool internal)
+/* What its reader got of a letter and may not have is to be had again. */
+static void rewind_letter(struct letter *letter)
 {
-	*reader =
-		(struct channel_reader){.channel = channel, .observer = observer, .context = context, .reads = reads, .internal = internal};
-	TAILQ_INSERT_TAIL(&channel->readers, reader, entry);
+	letter->at -= letter->taken - letter->had;
+	letter->taken = letter->had;
+	letter->begun = letter->had > 0;
 }
 
-/* A message that its reader did not get to the end of: for the next one, or lost when it cannot be had again. */
-static void take_back(struct channel *channel, struct letter *letter)
+/* A message that its reader did not get to the end of: for another one, or lost when it cannot be had again. */
+static void give_back(struct channel *channel, struct letter *letter)
 {
 	if (can_rewind(letter)) {
-		letter->at -= letter->taken;
-		letter->taken = 0;
-		letter->begun = false;
+		letter->had = 0;
+		rewind_letter(letter);
 	} else if (letter->whole) {
 		drop_letter(channel, letter);
 	} else {
@@ -305,18 +309,83 @@ static void take_back(struct channel *channel, struct letter *letter)
 	}
 }
 
+/* All before byte `offset` of message `id` need not be kept. */
+static void forget_until(struct channel *channel, uint64_t id, uint64_t offset)
+{
+	struct letter *first;
+	uint64_t there;
+
+	while ((first = TAILQ_FIRST(&channel->letters)) && first->whole && first->id < id)
+		drop_letter(channel, first);
+	if (!first || first->id != id || first->discarded)
+		return;
+	there = first->taken + (first->end - first->at);
+	first->had = offset < first->had ? first->had : offset < there ? offset : there;
+	if (first->taken < first->had) {
+		first->at += first->had - first->taken;
+		first->taken = first->had;
+	}
+	first->begun = first->begun || first->had;
+}
+
+/* After letters were forgotten: room for more, or nothing more to keep. */
+static void go_on(struct channel *channel)
+{
+	if (!channel->ends) {
+		take_frames(channel);
+		channel_watch(channel);
+		return;
+	}
+	release(channel);
+	if (TAILQ_EMPTY(&channel->letters))
+		channel_empty(channel);
+}
+
+void channel_add_reader(struct channel *channel, struct channel_reader *reader, const struct channel_reader_observer *observer,
+	void *context, const struct channel_wants *wants)
+{
+	struct letter *first;
+
+	*reader = (struct channel_reader){.channel = channel, .observer = observer, .context = context, .wants = *wants};
+	TAILQ_INSERT_TAIL(&channel->readers, reader, entry);
+	if (reader != incoming_reader(channel))
+		return;
+	if (wants->id)
+		forget_until(channel, wants->id, wants->offset);
+	first = TAILQ_FIRST(&channel->letters);
+	if (first && first->begun && first->id != wants->id)
+		give_back(channel, first);
+	go_on(channel);
+}
+
+/* Messages that its reader may not have wait: for itself, or for another one. */
+static void take_back(struct channel *channel)
+{
+	struct letter *first = TAILQ_FIRST(&channel->letters), *letter;
+
+	TAILQ_FOREACH(letter, &channel->letters, entry)
+	if (!letter->discarded)
+		rewind_letter(letter);
+	channel->next = first;
+}
+
 void channel_remove_reader(struct channel_reader *reader)
 {
 	struct channel *channel = reader->channel;
+	bool was_first;
 	struct letter *first;
 
 	if (!channel)
 		return;
-	first = TAILQ_FIRST(&channel->letters);
-	if (reader == incoming_reader(channel) && first && first->begun)
-		take_back(channel, first);
+	was_first = reader == incoming_reader(channel);
 	TAILQ_REMOVE(&channel->readers, reader, entry);
 	reader->channel = NULL;
+	if (!was_first)
+		return;
+	take_back(channel);
+	first = TAILQ_FIRST(&channel->letters);
+	if (first && first->begun && (!reader->wants.keeps || incoming_reader(channel)))
+		give_back(channel, first);
 	incoming_tell(channel);
 }
 
@@ -360,13 +429,13 @@ enum channel_next channel_next(struct channel_reader *reader, size_t limit, stru
 
 	if (!channel)
 		return CHANNEL_NEXT_ENDED;
+	letter = channel->next;
 	if (reader != incoming_reader(channel))
-		return channel->ended && (!reader->reads || TAILQ_EMPTY(&channel->letters)) ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
-	letter = TAILQ_FIRST(&channel->letters);
+		return channel->ended && (!reader->wants.reads || !letter) ? CHANNEL_NEXT_ENDED : CHANNEL_NEXT_NOTHING;
 	if (letter && is_broken(channel, letter) && !bytes_there(letter)) {
 		drop_letter(channel, letter);
 		letter = NULL;
-		if (channel->ended)
+		if (channel->ended && TAILQ_EMPTY(&channel->letters))
 			channel_empty(channel);
 	}
 	if (!letter)
@@ -381,30 +450,38 @@ enum channel_next channel_next(struct channel_reader *reader, size_t limit, stru
 void channel_take(struct channel_reader *reader, const struct channel_incoming *incoming)
 {
 	struct channel *channel = reader->channel;
-	struct letter *letter = TAILQ_FIRST(&channel->letters);
+	struct letter *letter = channel->next;
 
 	letter->begun = true;
-	letter->given = letter->given || letter->handle_count;
 	letter->taken += incoming->length;
 	letter->at += incoming->length;
+	if (!incoming->more)
+		channel->next = TAILQ_NEXT(letter, entry);
+	if (reader->wants.keeps)
+		return;
+	letter->given = letter->given || letter->handle_count;
 	channel->held_fds -= letter->handle_count;
 	handles_close(&letter->handles, &letter->handle_count);
-	if (!incoming->more)
-		drop_letter(channel, letter);
-	if (channel->ends) {
-		release(channel);
-		if (TAILQ_EMPTY(&channel->letters))
-			channel_empty(channel);
-		return;
-	}
-	take_frames(channel);
-	channel_watch(channel);
+	forget_until(channel, letter->id + !incoming->more, incoming->more ? letter->taken : 0);
+	go_on(channel);
 }
 
-void incoming_resume(struct channel *channel, uint64_t from, uint64_t messages)
+void channel_had(struct channel_reader *reader, uint64_t id, uint64_t offset)
 {
-	begin_frame(channel, from);
-	channel->messages = messages;
-	incoming_read(channel);
+	struct channel *channel = reader->channel;
+
+	if (!channel || !reader->wants.keeps || reader != incoming_reader(channel))
+		return;
+	forget_until(channel, id, offset);
+	go_on(channel);
+}
+
+void incoming_resume(struct channel *channel, struct outbox_in from)
+{
+	begin_frame(channel, from.done);
+	channel->messages = from.messages;
+	channel->handled = outbox_committed(&channel->outbox).handled;
+	if (channel->fd >= 0)
+		incoming_read(channel);
 	take_frames(channel);
 }

@@ -93,7 +93,7 @@ static void on_counting(struct channel *channel, const struct node_message *mess
 {
 	const struct channel_reader *reader = incoming_reader(channel);
 
-	if (reader && reader->internal)
+	if (reader && reader->wants.internal)
 		incoming_add(channel, channel->coming.payload, channel->coming.end, NULL)->internal = true;
 	else if (message->command == NODE_SOCKET_GET_COUNT)
 		outgoing_command(channel, NODE_SOCKET_COUNT, message->key);
@@ -101,14 +101,39 @@ static void on_counting(struct channel *channel, const struct node_message *mess
 		outgoing_command(channel, NODE_SOCKET_ALL_CLOSED, message->key);
 }
 
+/* Its descriptor went with the engine that took it; what came along did not. */
+static void on_handle_replay(struct channel *channel, const uint8_t *bytes, const struct node_message *message)
+{
+	struct letter *letter = unwrap(channel, bytes, message);
+
+	if (!letter) {
+		channel_fail(channel, EPROTO, "the child sent a descriptor with a message that cannot be read");
+		return;
+	}
+	letter->internal = is_internal(channel, letter, bytes, message);
+	letter->handle_count = 1;
+	letter->handles = mem_alloc(sizeof(*letter->handles));
+	letter->handles->fd = -1;
+	letter->handles->kind = HANDLE_FIND;
+	channel->held_fds++;
+}
+
+void node_on_replay(struct channel *channel, const uint8_t *bytes, const struct node_message *message)
+{
+	if (message->command == NODE_HANDLE)
+		on_handle_replay(channel, bytes, message);
+}
+
 void node_on_message(struct channel *channel, const uint8_t *bytes, const struct node_message *message)
 {
+	channel->handled = channel->coming.next;
 	switch (message->command) {
 	case NODE_HANDLE:
 		on_handle(channel, bytes, message);
 		break;
 	case NODE_HANDLE_ACK:
 	case NODE_HANDLE_NACK:
+		outbox_handled(&channel->outbox, channel->handled);
 		outgoing_acknowledged(channel, message->command == NODE_HANDLE_ACK);
 		break;
 	case NODE_SOCKET_NOTIFY_CLOSE:

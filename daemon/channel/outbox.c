@@ -57,9 +57,10 @@ int outbox_recover(struct outbox *outbox, int fd)
 		done = map(outbox);
 	if (done == 0) {
 		position = sys_lseek(fd, 0, SEEK_CUR);
-		outbox->end = outbox->control->marks[atomic_load(&outbox->control->which) & 1].end;
+		outbox->end = outbox_committed(outbox).end;
 		outbox->sent = position >= (off_t)HEAD ? (uint64_t)position - HEAD : 0;
-		if (outbox->control->magic != OUTBOX_MAGIC || position < (off_t)HEAD || outbox->sent > outbox->end)
+		if (outbox->control->magic != OUTBOX_MAGIC || position < (off_t)HEAD || outbox->sent > outbox->end ||
+			atomic_load(&outbox->control->handing))
 			done = -EBADMSG;
 	}
 	if (done == 0)
@@ -102,18 +103,45 @@ int outbox_append(struct outbox *outbox, const struct iovec *iov, int count)
 	return 0;
 }
 
-void outbox_commit(struct outbox *outbox, uint64_t id)
+static void set_mark(struct outbox *outbox, struct outbox_mark mark)
 {
 	struct outbox_control *control = outbox->control;
-	uint32_t which = atomic_load(&control->which) & 1;
+	uint32_t other = 1 - (atomic_load(&control->which) & 1);
 
-	control->marks[1 - which] = (struct outbox_mark){.end = outbox->end, .id = id ? id : control->marks[which].id};
-	atomic_store(&control->which, 1 - which);
+	control->marks[other] = mark;
+	atomic_store(&control->which, other);
 }
 
-uint64_t outbox_committed_id(const struct outbox *outbox)
+void outbox_commit(struct outbox *outbox, uint64_t end, uint64_t id, uint64_t handled)
 {
-	return outbox->control->marks[atomic_load(&outbox->control->which) & 1].id;
+	set_mark(outbox, (struct outbox_mark){.end = end, .id = id ? id : outbox_committed(outbox).id, .handled = handled});
+}
+
+void outbox_handled(struct outbox *outbox, uint64_t handled)
+{
+	struct outbox_mark mark = outbox_committed(outbox);
+
+	mark.handled = handled;
+	set_mark(outbox, mark);
+}
+
+struct outbox_mark outbox_committed(const struct outbox *outbox)
+{
+	return outbox->control->marks[atomic_load(&outbox->control->which) & 1];
+}
+
+void outbox_note_in(struct outbox *outbox, struct outbox_in in)
+{
+	struct outbox_control *control = outbox->control;
+	uint32_t other = 1 - (atomic_load(&control->which_in) & 1);
+
+	control->ins[other] = in;
+	atomic_store(&control->which_in, other);
+}
+
+struct outbox_in outbox_in(const struct outbox *outbox)
+{
+	return outbox->control->ins[atomic_load(&outbox->control->which_in) & 1];
 }
 
 ssize_t outbox_send(struct outbox *outbox, int socket, uint64_t until)

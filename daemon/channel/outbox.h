@@ -18,17 +18,25 @@
 
 /* Two of these, and which one holds: both numbers change at once. */
 struct outbox_mark {
-	uint64_t end; /* bytes before it are whole frames */
-	uint64_t id;  /* of the last message among them that has a number of its sender's */
+	uint64_t end;     /* bytes before it are whole frames */
+	uint64_t id;      /* of the last message among them whose sender comes back for it */
+	uint64_t handled; /* of the other direction: the child's own messages before it are acted on, with what is among the frames */
+};
+
+/* The same for the channel's other direction. */
+struct outbox_in {
+	uint64_t done;     /* bytes before it are dealt with */
+	uint64_t messages; /* so many messages were among them */
 };
 
 struct outbox_control {
 	uint32_t magic;
 	_Atomic uint32_t which;
 	struct outbox_mark marks[2];
-	_Atomic uint64_t in_done; /* of the channel's other direction: bytes that are dealt with, and messages among them */
-	_Atomic uint64_t in_messages;
-	_Atomic uint32_t ended; /* enum channel_reason, once the channel has */
+	_Atomic uint32_t which_in;
+	struct outbox_in ins[2];
+	_Atomic uint32_t ended;   /* enum channel_reason, once the channel has */
+	_Atomic uint32_t handing; /* descriptors are being sent: nobody can know whether they were */
 };
 
 struct outbox {
@@ -46,9 +54,13 @@ void outbox_finish(struct outbox *outbox);
 
 /* 0 or -errno: then nothing was appended. */
 int outbox_append(struct outbox *outbox, const struct iovec *iov, int count);
-/* All that was appended is whole frames; id 0: as before. */
-void outbox_commit(struct outbox *outbox, uint64_t id);
-uint64_t outbox_committed_id(const struct outbox *outbox);
+/* Bytes before `end` are whole frames; id 0: as before. */
+void outbox_commit(struct outbox *outbox, uint64_t end, uint64_t id, uint64_t handled);
+/* The child's own messages before `handled` are acted on. */
+void outbox_handled(struct outbox *outbox, uint64_t handled);
+struct outbox_mark outbox_committed(const struct outbox *outbox);
+void outbox_note_in(struct outbox *outbox, struct outbox_in in);
+struct outbox_in outbox_in(const struct outbox *outbox);
 
 /* Sends what lies before `until`. Bytes, or -errno. */
 ssize_t outbox_send(struct outbox *outbox, int socket, uint64_t until);

@@ -86,7 +86,7 @@ static void settle(struct channel *channel)
 	struct outframe *record;
 
 	while ((record = TAILQ_FIRST(&channel->records)) && channel->outbox.sent >= record->end && record != channel->awaited) {
-		if (record->last)
+		if (record->last && !record->ours)
 			channel->channels->sent++;
 		finish_record(channel, record, NULL);
 	}
@@ -106,6 +106,7 @@ static struct outframe *add_record(struct channel *channel, const struct draft *
 		.bytes = bytes,
 		.pieces = pieces,
 		.tell = draft->tell,
+		.numbered = draft->numbered,
 	};
 	TAILQ_INSERT_TAIL(&channel->records, record, entry);
 	return record;
@@ -123,6 +124,24 @@ static void drop_draft(struct channel *channel, struct draft *draft)
 	json_check_finish(&draft->check);
 	buf_finish(&draft->bytes);
 	free(draft);
+}
+
+/*
+ * Whole frames are sure to get to the child, up to the first whose descriptors are not sent: these go with this process, and
+ * their sender has to say it again.
+ */
+static void commit(struct channel *channel)
+{
+	const struct outframe *record =
+		channel->next_handle ? TAILQ_PREV(channel->next_handle, outframes, entry) : TAILQ_LAST(&channel->records, outframes);
+	uint64_t end = 0, id = 0;
+
+	for (; record && !(end && id); record = TAILQ_PREV(record, outframes, entry)) {
+		end = end || !record->last ? end : record->end;
+		id = record->last && record->numbered ? record->id : id;
+	}
+	if (end)
+		outbox_commit(&channel->outbox, end, id, channel->handled);
 }
 
 /* Puts bytes of a draft into the outbox, with what goes around them; then makes the record. 0 or -errno. */
@@ -155,8 +174,8 @@ static int put_bytes(struct channel *channel, struct draft *draft, const uint8_t
 			draft->handle_count = 0;
 			channel->next_handle = channel->next_handle ? channel->next_handle : record;
 		}
-		if (last)
-			outbox_commit(&channel->outbox, draft->id);
+		if (last && !channel->next_handle)
+			outbox_commit(&channel->outbox, channel->outbox.end, draft->numbered ? draft->id : 0, channel->handled);
 	}
 	buf_finish(&head);
 	buf_finish(&tail);
@@ -266,6 +285,7 @@ static int skip_frame(struct channel *channel, struct outframe *record, int erro
 
 	if (done < 0)
 		return done;
+	outbox_commit(&channel->outbox, record->end, record->numbered ? record->id : 0, channel->handled);
 	err_errno(&err, error, "sendmsg", NULL);
 	finish_record(channel, record, &err);
 	return 1;
@@ -286,17 +306,20 @@ static int send_handles(struct channel *channel)
 	iov.iov_len = (size_t)done;
 	for (size_t i = 0; i < record->handle_count; i++)
 		fds[i] = record->handles[i].fd;
+	atomic_store(&channel->outbox.control->handing, 1);
 	done = fdpass_send(channel->fd, &iov, 1, fds, record->handle_count);
+	moved = done > 0 ? outbox_seek(&channel->outbox, record->start + (uint64_t)done) : 0;
+	if (done > 0 && moved == 0) {
+		channel->next_handle = find_handle(TAILQ_NEXT(record, entry));
+		commit(channel);
+	}
+	atomic_store(&channel->outbox.control->handing, 0);
 	if (done == -EAGAIN)
 		return 0;
 	if (done == -ETOOMANYREFS)
 		return skip_frame(channel, record, ETOOMANYREFS);
-	if (done < 0)
-		return (int)done;
-	moved = outbox_seek(&channel->outbox, record->start + (uint64_t)done);
-	if (moved < 0)
-		return moved;
-	channel->next_handle = find_handle(TAILQ_NEXT(record, entry));
+	if (done < 0 || moved < 0)
+		return done < 0 ? (int)done : moved;
 	if (channel->format == CHANNEL_NATIVE)
 		drop_handles(channel, &record->handles, &record->handle_count);
 	return 1;
@@ -443,20 +466,68 @@ void outgoing_acknowledged(struct channel *channel, bool got)
 	outgoing_flush(channel);
 }
 
+/* Whether a frame that is put into the outbox now waits for nobody but those before it. */
+static bool is_open(const struct channel *channel)
+{
+	const struct outframe *last = TAILQ_LAST(&channel->records, outframes);
+	const struct draft *draft = TAILQ_FIRST(&channel->drafts);
+
+	return !channel->awaited && !channel->next_handle && !channel->urgent.length && (!last || last->last) && !(draft && draft->begun);
+}
+
+/* An answer in the outbox: that it is there and that it needs no other one becomes known at once. */
+static bool put_answer(struct channel *channel, const struct buf *answer)
+{
+	const struct iovec iov = {.iov_base = answer->bytes, .iov_len = answer->length};
+	const struct draft draft = {.sender = NULL};
+	uint64_t start = channel->outbox.end;
+	struct outframe *record;
+
+	if (!is_open(channel) || outbox_append(&channel->outbox, &iov, 1) < 0)
+		return false;
+	record = add_record(channel, &draft, start, 0, 0);
+	record->first = record->last = record->ours = true;
+	commit(channel);
+	return true;
+}
+
 void outgoing_command(struct channel *channel, enum node_command command, const char *key)
 {
+	struct buf answer = {0};
+
 	if (channel->out_closed || channel->ends)
 		return;
-	channel->ops->put_command(&channel->urgent, command, key);
+	channel->ops->put_command(&answer, command, key);
+	if (!put_answer(channel, &answer)) {
+		outbox_handled(&channel->outbox, channel->handled);
+		buf_append(&channel->urgent, answer.bytes, answer.length);
+	}
+	buf_finish(&answer);
 	outgoing_flush(channel);
 }
 
 /* ---- what clients do ---- */
 
-void channel_add_sender(
-	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context)
+/* What of the numbered sender has only got to here is sent again by it. */
+static void drop_repeated(struct channel *channel)
 {
-	*sender = (struct channel_sender){.channel = channel, .observer = observer, .context = context};
+	struct draft *draft, *next;
+
+	for (draft = TAILQ_FIRST(&channel->drafts); draft; draft = next) {
+		next = TAILQ_NEXT(draft, entry);
+		if (!draft->numbered || draft->sender || draft->begun)
+			continue;
+		channel->waiting -= draft->bytes.length;
+		drop_draft(channel, draft);
+	}
+}
+
+void channel_add_sender(struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer,
+	void *context, bool numbered)
+{
+	if (numbered)
+		drop_repeated(channel);
+	*sender = (struct channel_sender){.channel = channel, .observer = observer, .context = context, .numbered = numbered};
 	TAILQ_INSERT_TAIL(&channel->senders, sender, entry);
 }
 
@@ -541,6 +612,7 @@ static struct draft *begin_draft(const struct channel_sender *sender, const stru
 		.size = piece->more ? piece->size : piece->length,
 		.tell = piece->tell,
 		.internal = piece->internal,
+		.numbered = sender->numbered,
 	};
 	draft->large = draft->size > CHANNEL_DRAFT;
 	return draft;
@@ -687,6 +759,6 @@ void outgoing_resume(struct channel *channel)
 	if (channel->outbox.sent == channel->outbox.end)
 		return;
 	record = add_record(channel, &draft, channel->outbox.sent, 0, 0);
-	record->last = true;
+	record->last = record->ours = true;
 	outgoing_flush(channel);
 }

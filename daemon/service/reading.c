@@ -80,7 +80,7 @@ int reading_fill(struct stream_start *start, const Spawnd__V1__Reader *reader, e
 	const struct spec *spec = child_spec(start->child);
 
 	start->plan.policy = standard;
-	start->messages = start->kind == STREAM_SPAWN;
+	start->wants.reads = start->kind == STREAM_SPAWN;
 	if (!reader)
 		return 0;
 	if (reading_check(spec, reader, err) < 0)
@@ -92,8 +92,11 @@ int reading_fill(struct stream_start *start, const Spawnd__V1__Reader *reader, e
 	start->window = reader->window;
 	start->slot_window = reader->slot_window;
 	start->no_output = reader->none;
-	start->internal = reader->messages == SPAWND__V1__READER__MESSAGES__MESSAGES_INTERNAL;
+	start->wants.internal = reader->messages == SPAWND__V1__READER__MESSAGES__MESSAGES_INTERNAL;
 	if (reader->messages)
-		start->messages = reader->messages != SPAWND__V1__READER__MESSAGES__MESSAGES_NONE;
+		start->wants.reads = reader->messages != SPAWND__V1__READER__MESSAGES__MESSAGES_NONE;
+	start->wants.keeps = reader->keep_messages;
+	start->wants.id = reader->keep_messages ? reader->message : 0;
+	start->wants.offset = reader->message_offset;
 	return reading_slots(&start->plan, spec, reader->slots, reader->n_slots, "reader.slots", err);
 }

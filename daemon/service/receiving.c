@@ -18,14 +18,14 @@ static void on_ready(void *context)
 
 static const struct channel_reader_observer observer = {.on_ready = on_ready};
 
-void receiving_init(struct receiving *receiving, struct call *call, struct channel *channel, bool reads, bool internal, uint64_t window)
+void receiving_init(
+	struct receiving *receiving, struct call *call, struct channel *channel, const struct channel_wants *wants, uint64_t window)
 {
 	*receiving = (struct receiving){
 		.call = call,
 		.channel = channel,
 		.credit = window ? window : CALL_WINDOW_BYTES,
-		.reads = reads,
-		.internal = internal,
+		.wants = *wants,
 		.done = !channel,
 	};
 }
@@ -34,7 +34,7 @@ void receiving_begin(struct receiving *receiving)
 {
 	if (!receiving->channel)
 		return;
-	channel_add_reader(receiving->channel, &receiving->reader, &observer, receiving, receiving->reads, receiving->internal);
+	channel_add_reader(receiving->channel, &receiving->reader, &observer, receiving, &receiving->wants);
 	call_want_send(receiving->call);
 }
 
@@ -47,6 +47,11 @@ void receiving_grant(struct receiving *receiving, uint64_t bytes)
 {
 	receiving->credit = receiving->credit + bytes < bytes ? UINT64_MAX : receiving->credit + bytes;
 	call_want_send(receiving->call);
+}
+
+void receiving_had(struct receiving *receiving, uint64_t id, uint64_t offset)
+{
+	channel_had(&receiving->reader, id, offset);
 }
 
 /* The fields of a message that few messages have, packed. Returns their size. */

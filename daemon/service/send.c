@@ -135,7 +135,7 @@ int handle_send(struct call *call, const ProtobufCMessage *message, struct err *
 	sender = mem_alloc(sizeof(*sender));
 	sender->call = call;
 	sender->child = child;
-	sending_init(&sender->sending, call, channel, &sending_observer, sender);
+	sending_init(&sender->sending, call, channel, false, &sending_observer, sender);
 	child_observe(child, &observer, sender);
 	call_set_ops(call, &ops, sender);
 	return 0;

@@ -39,6 +39,8 @@ static void grant(struct sending *sending)
 		return;
 	message.bytes = sending->owed_bytes;
 	message.messages = sending->owed_pieces;
+	if (sending->sender.numbered && sending->sender.channel)
+		message.message = channel_taken_id(sending->sender.channel) + 1;
 	sending->owed_bytes = 0;
 	sending->owed_pieces = 0;
 	sending->observer->on_grant(sending->context, &message);
@@ -66,11 +68,12 @@ static void on_settled(void *context, const struct channel_settled *settled)
 
 static const struct channel_sender_observer observer = {.on_settled = on_settled};
 
-void sending_init(struct sending *sending, struct call *call, struct channel *channel, const struct sending_observer *told, void *context)
+void sending_init(struct sending *sending, struct call *call, struct channel *channel, bool numbered, const struct sending_observer *told,
+	void *context)
 {
 	*sending = (struct sending){.call = call, .observer = told, .context = context};
 	if (channel)
-		channel_add_sender(channel, &sending->sender, &observer, sending);
+		channel_add_sender(channel, &sending->sender, &observer, sending, numbered);
 }
 
 void sending_finish(struct sending *sending)

@@ -34,9 +34,9 @@ struct sending {
 	bool busy; /* inside sending_message */
 };
 
-/* channel NULL: there is none (any more); every message fails. */
-void sending_init(
-	struct sending *sending, struct call *call, struct channel *channel, const struct sending_observer *observer, void *context);
+/* channel NULL: there is none (any more); every message fails. numbered: it comes back for what is not sure to get there. */
+void sending_init(struct sending *sending, struct call *call, struct channel *channel, bool numbered,
+	const struct sending_observer *observer, void *context);
 void sending_finish(struct sending *sending);
 /* During on_message of the call. 0, or negative with *err: the client broke the rules, and its call fails. */
 int sending_message(struct sending *sending, const Spawnd__V1__ChannelMessage *message, struct err *err);

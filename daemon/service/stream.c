@@ -460,8 +460,8 @@ static void open_channel(struct stream *stream, const struct stream_start *start
 	struct channel *channel = has ? channels_find(stream->service->channels, stream->child) : NULL;
 	uint64_t window = start->slot_window ? start->slot_window : start->window ? start->window->bytes : 0;
 
-	receiving_init(&stream->receiving, stream->call, channel, start->messages, start->internal, window);
-	sending_init(&stream->sending, stream->call, channel, &sending_observer, stream);
+	receiving_init(&stream->receiving, stream->call, channel, &start->wants, window);
+	sending_init(&stream->sending, stream->call, channel, stream->kind == STREAM_SPAWN, &sending_observer, stream);
 }
 
 void stream_create(struct call *call, struct stream_start *start)

@@ -25,9 +25,9 @@ struct stream_start {
 	const Spawnd__V1__Grant *window; /* borrowed; NULL: the default */
 	uint64_t slot_window;            /* bytes for each slot alone, the stream has none then; 0: window says all */
 	bool no_output;
-	bool messages, internal;  /* the stream reads those of the channel */
-	struct outflow_plan plan; /* taken by stream_create, in any case */
-	uint32_t *late_slots;     /* RUN: sent at the end, from what is kept; taken */
+	struct channel_wants wants; /* of the channel */
+	struct outflow_plan plan;   /* taken by stream_create, in any case */
+	uint32_t *late_slots;       /* RUN: sent at the end, from what is kept; taken */
 	size_t late_count;
 	const ProtobufCBinaryData *input; /* RUN: for slot 0; borrowed; NULL: none */
 	bool input_ends;                  /* nothing follows it */

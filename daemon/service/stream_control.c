@@ -53,6 +53,8 @@ static int grant(struct stream *stream, const Spawnd__V1__Grant *more, struct er
 
 	if (is_channel)
 		receiving_grant(&stream->receiving, more->bytes);
+	if (done == 0 && more->message)
+		receiving_had(&stream->receiving, more->message, more->message_offset);
 	if (done == 0)
 		call_grant(stream->call, more->_slot_case ? 0 : more->bytes, more->messages);
 	return done;

@@ -113,3 +113,73 @@ class Follower:
                     rest = partial_output(client.cut + client.buffer)
                     if rest:
                         self.take(*rest)
+
+
+class Correspondent(Follower):
+    """A forked process, to which all of `letters` (bytes, id by id) are sent, and whose messages are all kept, each once."""
+
+    def __init__(self, daemon, *argv, letters=(), **spec):
+        super().__init__(daemon, *argv, stdio=[ttrpc.stdio(3, processes.Stdio.KIND_CHANNEL)], **spec)
+        self.letters = letters
+        self.got, self.part = [], b""
+        self.taken = 0
+        self.failed, self.ending = {}, None
+
+    def start(self):
+        reader = processes.Reader(keep_messages=True, none=True, message=len(self.got) + 1, message_offset=len(self.part))
+        return processes.SpawnStart(idempotency_key=self.key, spec=self.spec, reader=reader)
+
+    def take_piece(self, piece):
+        assert (piece.id, piece.offset) == (len(self.got) + 1, len(self.part)), (piece.id, piece.offset, len(self.got), len(self.part))
+        self.part += piece.data
+        if not piece.more:
+            self.got.append(self.part)
+            self.part = b""
+
+    def once(self, client, on_message):
+        self.engine = client.stats().engine_pid
+        stream = client.stream("Processes", "Spawn", processes.ProcessEvent)
+        stream.send(processes.SpawnRequest(start=self.start()))
+        room, owed, letters = [1 << 20, 1024], [0, 0], None
+        for event in stream:
+            kind = event.WhichOneof("event")
+            owed[1] += 1
+            if kind == "spawned":
+                assert self.process in (None, event.spawned.id), "started twice"
+                self.process = event.spawned.id
+                self.taken = max(self.taken, event.spawned.messages_taken)
+                letters = iter(range(self.taken, len(self.letters)))
+            elif kind == "message":
+                self.take_piece(event.message)
+                owed[0] += len(event.message.data)
+                if on_message:
+                    on_message(self)
+            elif kind == "message_grant":
+                self.taken = max(self.taken, event.message_grant.message - 1)
+                room = [room[0] + event.message_grant.bytes, room[1] + event.message_grant.messages]
+            elif kind == "message_result":
+                self.failed[event.message_result.id] = event.message_result.why
+            elif kind == "disconnected":
+                self.ending = event.disconnected
+            elif kind == "closed":
+                return event.closed
+            if owed[0] >= 1 << 15 or owed[1] >= 8:
+                self.say(stream, grant=ttrpc.common.Grant(slot=3, bytes=owed[0], messages=owed[1], message=len(self.got) + 1,
+                                                          message_offset=len(self.part)))
+                owed = [0, 0]
+            while letters and room[0] >= 1 << 17 and room[1]:
+                at = next(letters, None)
+                if at is None:
+                    letters = None
+                    break
+                room = [room[0] - len(self.letters[at]), room[1] - 1]
+                self.say(stream, message=processes.ChannelMessage(id=at + 1, data=self.letters[at]))
+        raise ttrpc.Closed()
+
+    def run(self, on_message=None):
+        while True:
+            with self.daemon.client() as client:
+                try:
+                    return self.once(client, on_message)
+                except (ttrpc.Closed, ConnectionError):
+                    pass

@@ -1,13 +1,15 @@
 """The engine is killed -9; what its processes, their output, input and clients see of it."""
 import os
 import pathlib
+import random
 import select
 import signal
+import sys
 
 import pytest
 
 import ttrpc
-from follower import Follower
+from follower import Correspondent, Follower
 from ttrpc import PIPE, PTY, RpcError, processes, ref, stdio
 
 
@@ -287,3 +289,35 @@ def test_without_its_keeper_the_engine_ends_and_children_run_on(make_daemon, tmp
     os.close(engine)
     os.close(running)
     daemon.stop = lambda: None  # there is nothing left to end
+
+
+ECHO_NODE = ("node", "-e", "let left = +process.argv[1]; process.on('message', (m) => process.send(m, () => --left || process.disconnect()))")
+ECHO_NATIVE = (sys.executable, "-c", f"""if True:
+    import sys
+    sys.path.insert(0, {str(ttrpc.ROOT / 'client' / 'python')!r})
+    import spawnd_child
+    channel = spawnd_child.attach()
+    for _ in range(int(sys.argv[1])):
+        channel.send(channel.receive().data)
+    channel.disconnect()
+""")
+
+
+@pytest.mark.parametrize("child, serialization", [(ECHO_NODE, processes.SERIALIZATION_JSON), (ECHO_NATIVE, processes.SERIALIZATION_NATIVE)],
+                         ids=["json", "native"])
+def test_messages_come_once_whatever_happens_to_the_engine(daemon, child, serialization):
+    letters = [b'"%d %s"' % (n, b"x" * random.choice((0, 10, 1000, 50000))) for n in range(3000)]
+    kills = [100, 700, 1300, 1301, 2500, 2990]
+
+    def on_message(correspondent):
+        if kills and correspondent.engine and len(correspondent.got) >= kills[0]:
+            kills.pop(0)
+            os.kill(correspondent.engine, signal.SIGKILL)
+            correspondent.engine = None  # what it had sent is still read
+
+    correspondent = Correspondent(daemon, *child, str(len(letters)), letters=letters, serialization=serialization)
+    closed = correspondent.run(on_message)
+    assert not kills and closed.exit.code == 0 and not correspondent.failed, (len(correspondent.got), correspondent.ending, closed, correspondent.failed)
+    assert [letter.split(b" ")[0] for letter in correspondent.got] == [letter.split(b" ")[0] for letter in letters]
+    assert correspondent.got == letters
+    assert correspondent.ending.reason == processes.Disconnected.REASON_CHILD

@@ -972,7 +972,7 @@ struct channel *channels_find(const struct channels *channels, const struct chil
 }
 
 void channel_add_sender(
-	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context)
+	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context, bool numbered)
 {
 	*sender = (struct channel_sender){.channel = channel, .observer = observer, .context = context};
 	channel->sender = sender;
@@ -1006,10 +1006,14 @@ void channel_forget(struct channel *channel, void *context)
 }
 
 void channel_add_reader(struct channel *channel, struct channel_reader *reader, const struct channel_reader_observer *observer,
-	void *context, bool reads, bool internal)
+	void *context, const struct channel_wants *wants)
 {
-	*reader = (struct channel_reader){.channel = channel, .observer = observer, .context = context, .reads = reads};
+	*reader = (struct channel_reader){.channel = channel, .observer = observer, .context = context, .wants = *wants};
 	channel->reader = reader;
+}
+
+void channel_had(struct channel_reader *reader, uint64_t id, uint64_t offset)
+{
 }
 
 void channel_remove_reader(struct channel_reader *reader)
@@ -1022,7 +1026,7 @@ void channel_remove_reader(struct channel_reader *reader)
 enum channel_next channel_next(struct channel_reader *reader, size_t limit, struct channel_incoming *incoming_out)
 {
 	struct channel *channel = reader->channel;
-	const char *text = reader->reads ? channel->coming[channel->next] : NULL;
+	const char *text = reader->wants.reads ? channel->coming[channel->next] : NULL;
 	size_t left = text ? strlen(text) - channel->taken : 0;
 
 	if (!text)
