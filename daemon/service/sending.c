@@ -10,6 +10,7 @@
 
 #define GRANT_BYTES (SENDING_BYTES / 4)
 #define GRANT_PIECES (SENDING_PIECES / 4)
+#define GRANT_PIECES_FDS 8u /* of a client that sends descriptors, and keeps them until it hears of it */
 
 bool sending_is_idle(const struct sending *sending)
 {
@@ -35,7 +36,7 @@ static void grant(struct sending *sending)
 {
 	Spawnd__V1__Grant message = SPAWND__V1__GRANT__INIT;
 
-	if (sending->owed_bytes < GRANT_BYTES && sending->owed_pieces < GRANT_PIECES)
+	if (sending->owed_bytes < GRANT_BYTES && sending->owed_pieces < (sending->sends_fds ? GRANT_PIECES_FDS : GRANT_PIECES))
 		return;
 	message.bytes = sending->owed_bytes;
 	message.messages = sending->owed_pieces;
@@ -151,6 +152,7 @@ int sending_message(struct sending *sending, const Spawnd__V1__ChannelMessage *m
 			fd_close(&handles[i].fd);
 		return done;
 	}
+	sending->sends_fds = sending->sends_fds || message->n_handles;
 	sending->bytes += message->data.len;
 	sending->pieces++;
 	if (!sending->sender.channel) {

@@ -31,7 +31,8 @@ struct sending {
 	unsigned pieces;
 	uint64_t owed_bytes; /* to be granted */
 	unsigned owed_pieces;
-	bool busy; /* inside sending_message */
+	bool busy;      /* inside sending_message */
+	bool sends_fds; /* some message had them */
 };
 
 /* channel NULL: there is none (any more); every message fails. numbered: it comes back for what is not sure to get there. */

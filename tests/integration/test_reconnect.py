@@ -213,3 +213,41 @@ def test_a_daemon_that_has_ended_is_told_at_once(make_daemon):
     daemon.ctl("daemon", "stop", check=0)
     assert process.wait(5) == 1
     assert b"closed the connection" in process.stderr.read()
+
+
+@pytest.fixture
+def echo(tmp_path):
+    script = tmp_path / "echo.py"  # Node drops what it could not write when it reads the end
+    script.write_text("import os\nout = os.fdopen(os.dup(3), 'wb')\nfor line in os.fdopen(3, 'rb'):\n    out.write(line)\n    out.flush()\n")
+    return script
+
+
+def lines(count, seed=0):
+    rng = random.Random(seed)
+    return b"".join(b'"%d %s"\n' % (n, b"x" * rng.choice((0, 10, 1000, 40000))) for n in range(count))
+
+
+def test_messages_through_killed_engines(daemon, echo):
+    data = lines(2000)
+    killer = Killer(daemon, 5)
+    process = ctl(daemon, "fork", echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    status, out = pump(process, data, len(data) // 7, killer)
+    assert (status, process.stderr.read(), killer.done) == (0, b"", 5)
+    assert out == data
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["from the daemon", "from the client"])
+def test_messages_through_twenty_cuts(daemon, echo, sign):
+    rng, data = random.Random(sign), lines(2000)
+    with Proxy(daemon, [sign * rng.randrange(100, 1 << 20) for _ in range(20)]) as proxy:
+        assert run(proxy, "fork", echo, input=data) == (0, data, b"")
+        assert proxy.cut == 20
+
+
+@pytest.mark.parametrize("at", [*range(1, 60), 100, 200, 400])
+def test_every_byte_of_a_short_exchange(daemon, tmp_path, at):
+    script = tmp_path / "child.sh"
+    script.write_text("#!/bin/sh\nread x <&3; echo \"$x\" >&3; read x <&3; echo \"$x\" >&3; exit 5\n")
+    script.chmod(0o755)
+    with Proxy(daemon, [at] * 3) as proxy:
+        assert run(proxy, "fork", script, input=b'"one"\n{"two":2}\n') == (5, b'"one"\n{"two":2}\n', b"")

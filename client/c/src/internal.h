@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <protobuf-c/protobuf-c.h>
 #include <spawnd.h>
+#include <sys/queue.h>
 #include <uthash.h>
 
 #include "base/buf.h"
@@ -211,22 +212,34 @@ int kept_resume(struct kept_input *kept, const Spawnd__V1__Spawned *spawned, str
 
 struct unsent;
 
-/* Messages on their way to a channel: what the window does not take waits here. */
+/* Messages on their way to a channel: what the window does not take waits here, and what may have to be sent again. */
 struct postbox {
-	bool control; /* they travel in the ProcessControl of a stream; else in a SendRequest */
+	bool control;  /* they travel in the ProcessControl of a stream; else in a SendRequest */
+	bool numbered; /* they are kept until the daemon says that they are sure to get there */
+	bool held;     /* there is no connection */
 	uint64_t room;
 	unsigned pieces;
 	uint64_t last_id;
-	struct unsent *first, **last;
-	size_t waiting; /* bytes */
+	TAILQ_HEAD(, unsent) list;
+	struct unsent *next; /* the first that is not all sent; NULL: none */
+	size_t waiting;      /* bytes */
 };
 
-void postbox_init(struct postbox *box, bool control);
+void postbox_init(struct postbox *box, bool control, bool numbered);
 void postbox_finish(struct postbox *box);
-/* Sends or keeps a message; its id. */
+/* Sends or keeps a message; its id. 0: there are no descriptors (errno) to keep those of it. */
 uint64_t postbox_put(struct postbox *box, struct stream *stream, const struct spawnd_outgoing *message);
 /* More may be sent. True when nothing waits any more that did. */
 bool postbox_grant(struct postbox *box, struct stream *stream, const Spawnd__V1__Grant *grant);
+/* What became of a message has been told. */
+void postbox_result(struct postbox *box, uint64_t id, bool failed);
+/* The connection is lost: messages wait for postbox_resume. */
+void postbox_hold(struct postbox *box);
+/*
+ * A new one: those up to `taken` are with the daemon, all others go (again). Not 0: message `id` is to be told as sent, and then
+ * this to be called again.
+ */
+uint64_t postbox_resume(struct postbox *box, struct stream *stream, uint64_t taken);
 /* What became of a message; false: it is with the kernel. */
 bool error_of_result(const Spawnd__V1__MessageResult *result, struct spawnd_error *error);
 

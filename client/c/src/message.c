@@ -2,32 +2,36 @@
  * Messages of channels. Going: pieces within the window, what does not fit it is copied and waits, descriptors duplicated.
  * Coming: pieces put together, or handed on as they are.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "call.h"
 
-/* A message of which something has still to be sent. */
+/* A message that has still to be sent, or perhaps to be sent again. */
 struct unsent {
-	struct unsent *next;
+	TAILQ_ENTRY(unsent) link; /* postbox::list */
 	uint64_t id;
 	size_t sent, size;
 	char *content_type;
-	int *fds; /* owned; until the first piece is sent */
+	int *fds; /* owned */
 	size_t fd_count;
 	bool tell;
 	uint8_t data[];
 };
 
-void postbox_init(struct postbox *box, bool control)
+void postbox_init(struct postbox *box, bool control, bool numbered)
 {
-	*box = (struct postbox){.control = control, .room = MESSAGE_WINDOW, .pieces = MESSAGE_WINDOW_PIECES};
-	box->last = &box->first;
+	*box = (struct postbox){.control = control, .numbered = numbered, .room = MESSAGE_WINDOW, .pieces = MESSAGE_WINDOW_PIECES};
+	TAILQ_INIT(&box->list);
 }
 
-static void destroy(struct unsent *unsent)
+static void destroy(struct postbox *box, struct unsent *unsent)
 {
+	if (box->next == unsent)
+		box->next = TAILQ_NEXT(unsent, link);
+	TAILQ_REMOVE(&box->list, unsent, link);
 	for (size_t i = 0; i < unsent->fd_count; i++)
 		fd_close(&unsent->fds[i]);
 	free(unsent->fds);
@@ -37,13 +41,8 @@ static void destroy(struct unsent *unsent)
 
 void postbox_finish(struct postbox *box)
 {
-	struct unsent *unsent;
-
-	while ((unsent = box->first)) {
-		box->first = unsent->next;
-		destroy(unsent);
-	}
-	postbox_init(box, box->control);
+	while (!TAILQ_EMPTY(&box->list))
+		destroy(box, TAILQ_FIRST(&box->list));
 }
 
 static void put_varint(struct buf *out, uint64_t value)
@@ -122,21 +121,22 @@ static void send_piece(
 	box->pieces--;
 }
 
-/* Sends what the window takes of a message, from `from` on. Returns where it stopped. */
-static size_t send_some(struct postbox *box, struct stream *stream, uint64_t id, const struct spawnd_outgoing *message, size_t from)
+/* Sends what the window takes of a message, from *sent on. True: all of it is out. */
+static bool send_some(struct postbox *box, struct stream *stream, uint64_t id, const struct spawnd_outgoing *message, size_t *sent)
 {
 	do {
-		size_t size = message->size - from < MESSAGE_PIECE ? message->size - from : MESSAGE_PIECE;
+		size_t size = message->size - *sent < MESSAGE_PIECE ? message->size - *sent : MESSAGE_PIECE;
 
 		if (!box->pieces || box->room < size)
-			break;
-		send_piece(box, stream, id, message, from, size);
-		from += size;
-	} while (from < message->size);
-	return from;
+			return false;
+		send_piece(box, stream, id, message, *sent, size);
+		*sent += size;
+	} while (*sent < message->size);
+	return true;
 }
 
-static void keep(struct postbox *box, uint64_t id, const struct spawnd_outgoing *message, size_t sent)
+/* Copies a message, of which `sent` bytes are out. False: there are no descriptors for it. */
+static bool keep(struct postbox *box, uint64_t id, const struct spawnd_outgoing *message, size_t sent)
 {
 	struct unsent *unsent = mem_alloc(sizeof(*unsent) + message->size);
 
@@ -146,37 +146,29 @@ static void keep(struct postbox *box, uint64_t id, const struct spawnd_outgoing 
 	unsent->tell = message->tell;
 	if (message->size)
 		memcpy(unsent->data, message->data, message->size);
-	if (!sent && message->content_type)
+	if (message->content_type)
 		unsent->content_type = mem_strdup(message->content_type);
-	if (!sent && message->fd_count)
+	if (message->fd_count)
 		unsent->fds = mem_alloc(message->fd_count * sizeof(*unsent->fds));
-	for (; !sent && unsent->fd_count < message->fd_count; unsent->fd_count++)
+	TAILQ_INSERT_TAIL(&box->list, unsent, link);
+	for (; unsent->fd_count < message->fd_count; unsent->fd_count++) {
 		unsent->fds[unsent->fd_count] = fcntl(message->fds[unsent->fd_count], F_DUPFD_CLOEXEC, 0);
-	*box->last = unsent;
-	box->last = &unsent->next;
+		if (unsent->fds[unsent->fd_count] < 0) {
+			destroy(box, unsent);
+			return false;
+		}
+	}
+	box->next = box->next ? box->next : unsent;
 	box->waiting += unsent->size - sent;
+	return true;
 }
 
-uint64_t postbox_put(struct postbox *box, struct stream *stream, const struct spawnd_outgoing *message)
-{
-	uint64_t id = ++box->last_id;
-	bool ahead = box->first == NULL;
-	size_t sent = ahead ? send_some(box, stream, id, message, 0) : 0;
-
-	if (sent < message->size || (!message->size && (!ahead || !box->pieces)))
-		keep(box, id, message, sent);
-	return id;
-}
-
-bool postbox_grant(struct postbox *box, struct stream *stream, const Spawnd__V1__Grant *grant)
+/* Sends what waits, as far as the window goes. */
+static void flush(struct postbox *box, struct stream *stream)
 {
 	struct unsent *unsent;
 
-	box->room += grant->bytes;
-	box->pieces += grant->messages;
-	if (!box->first)
-		return false;
-	while ((unsent = box->first) && box->pieces) {
+	while (!box->held && (unsent = box->next)) {
 		struct spawnd_outgoing message = {
 			.data = unsent->data,
 			.size = unsent->size,
@@ -185,18 +177,98 @@ bool postbox_grant(struct postbox *box, struct stream *stream, const Spawnd__V1_
 			.fd_count = unsent->fd_count,
 			.tell = unsent->tell,
 		};
-		size_t sent = send_some(box, stream, unsent->id, &message, unsent->sent);
+		size_t before = unsent->sent;
+		bool whole = send_some(box, stream, unsent->id, &message, &unsent->sent);
 
-		box->waiting -= sent - unsent->sent;
-		unsent->sent = sent;
-		if (sent < unsent->size)
-			return false;
-		box->first = unsent->next;
-		if (!box->first)
-			box->last = &box->first;
-		destroy(unsent);
+		box->waiting -= unsent->sent - before;
+		if (!whole)
+			return;
+		box->next = TAILQ_NEXT(unsent, link);
+		if (!box->numbered)
+			destroy(box, unsent);
 	}
-	return box->first == NULL;
+}
+
+uint64_t postbox_put(struct postbox *box, struct stream *stream, const struct spawnd_outgoing *message)
+{
+	uint64_t id = box->last_id + 1;
+	size_t sent = 0;
+
+	if (box->held || box->numbered || box->next) {
+		if (!keep(box, id, message, 0))
+			return 0;
+		flush(box, stream);
+	} else if (!send_some(box, stream, id, message, &sent) && !keep(box, id, message, sent)) {
+		return 0;
+	}
+	return box->last_id = id;
+}
+
+/* Messages up to `last` are sure to get there; those of which that is to be told stay until it is. */
+static void settle(struct postbox *box, uint64_t last)
+{
+	struct unsent *unsent, *next;
+
+	for (unsent = TAILQ_FIRST(&box->list); unsent && unsent != box->next && unsent->id <= last; unsent = next) {
+		next = TAILQ_NEXT(unsent, link);
+		if (!unsent->tell)
+			destroy(box, unsent);
+	}
+}
+
+bool postbox_grant(struct postbox *box, struct stream *stream, const Spawnd__V1__Grant *grant)
+{
+	bool waited = box->next != NULL;
+
+	box->room += grant->bytes;
+	box->pieces += grant->messages;
+	if (box->numbered && grant->message)
+		settle(box, grant->message - 1);
+	flush(box, stream);
+	return waited && !box->next;
+}
+
+void postbox_result(struct postbox *box, uint64_t id, bool failed)
+{
+	struct unsent *unsent = TAILQ_FIRST(&box->list);
+
+	while (unsent && unsent != box->next && unsent->id != id)
+		unsent = TAILQ_NEXT(unsent, link);
+	if (!unsent || unsent == box->next)
+		return;
+	unsent->tell = false;
+	if (failed)
+		destroy(box, unsent);
+}
+
+void postbox_hold(struct postbox *box)
+{
+	box->held = true;
+}
+
+uint64_t postbox_resume(struct postbox *box, struct stream *stream, uint64_t taken)
+{
+	struct unsent *unsent;
+
+	while (box->numbered && (unsent = TAILQ_FIRST(&box->list)) && unsent->id <= taken) {
+		uint64_t id = unsent->tell ? unsent->id : 0;
+
+		box->waiting -= unsent->size - unsent->sent;
+		destroy(box, unsent);
+		if (id)
+			return id;
+	}
+	box->held = false;
+	box->room = MESSAGE_WINDOW;
+	box->pieces = MESSAGE_WINDOW_PIECES;
+	box->next = TAILQ_FIRST(&box->list);
+	TAILQ_FOREACH(unsent, &box->list, link)
+	{
+		box->waiting += unsent->sent;
+		unsent->sent = 0;
+	}
+	flush(box, stream);
+	return 0;
 }
 
 bool error_of_result(const Spawnd__V1__MessageResult *result, struct spawnd_error *error)
@@ -320,9 +392,12 @@ int spawnd_send(struct spawnd *client, struct spawnd_ref ref, const struct spawn
 	posting.call.stream = stream_open(client, SERVICE_PROCESSES, "Send", &request.base, NULL, 0, &observer, &posting, error);
 	if (!posting.call.stream)
 		return -1;
-	postbox_init(&posting.box, false);
-	postbox_put(&posting.box, posting.call.stream, message);
-	if (!posting.box.first)
+	postbox_init(&posting.box, false, false);
+	if (!postbox_put(&posting.box, posting.call.stream, message)) {
+		stream_forget(posting.call.stream);
+		return error_errno(error, SPAWND_RESOURCE_EXHAUSTED, errno, "fcntl", NULL);
+	}
+	if (!posting.box.next)
 		stream_half_close(posting.call.stream);
 	done = call_wait(client, &posting.call, &posting.answer, error);
 	postbox_finish(&posting.box);

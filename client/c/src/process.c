@@ -7,12 +7,15 @@
  * kept, and reads on without telling anybody, so that the child is never held up by a reader that is not there.
  *
  * On a new connection the call is said again: a Spawn with its key, which names the same process. Output goes on behind what
- * was handed out (marks), input behind what Spawned says was taken (kept); what was told once is not told again.
+ * was handed out (marks), input behind what Spawned says was taken (kept), messages behind the last that came (wanted); what
+ * was told once is not told again.
  */
 #include <sys/queue.h>
 
 #include "base/mem.h"
 #include "internal.h"
+
+#define UNSAID_MAX (64u << 10) /* bytes of messages that the daemon keeps although they have come */
 
 enum way { WAY_SPAWN, WAY_ATTACH, WAY_LOGS };
 
@@ -53,11 +56,14 @@ struct spawnd_process {
 	bool stdin_blocked; /* write took less than it was given */
 	struct postbox postbox;
 	struct letterbox letterbox;
-	unsigned channel;   /* its slot */
-	bool pieces;        /* messages come as they arrive */
-	bool disconnecting; /* once the postbox is empty */
-	bool abandoned;     /* its owner has freed it */
-	bool *freed;        /* told when it goes inside a callback */
+	unsigned channel;                 /* its slot */
+	uint64_t wanted, wanted_offset;   /* the next byte of the next message */
+	uint64_t unsaid;                  /* bytes of messages that came since the daemon was told */
+	bool keeps;                       /* the daemon keeps messages until it is told */
+	bool pieces;                      /* messages come as they arrive */
+	bool disconnecting, disconnected; /* our side is to end, once nothing waits; it was told */
+	bool abandoned;                   /* its owner has freed it */
+	bool *freed;                      /* told when it goes inside a callback */
 };
 
 /* ---- saying ---- */
@@ -124,6 +130,11 @@ static void send_grant(struct spawnd_process *process, struct taken *taken)
 		grant.bytes = taken->bytes;
 		taken->bytes = 0;
 	}
+	if (process->keeps) {
+		grant.message = process->wanted;
+		grant.message_offset = process->wanted_offset;
+		process->unsaid = 0;
+	}
 	if (taken && process->way != WAY_LOGS) {
 		grant._slot_case = SPAWND__V1__GRANT___SLOT_SLOT;
 		grant.slot = taken->slot;
@@ -143,7 +154,8 @@ static void send_grant(struct spawnd_process *process, struct taken *taken)
 /* Grants again if there is enough of it. taken may be NULL. */
 static void grant_if_due(struct spawnd_process *process, struct taken *taken)
 {
-	if ((taken && taken->bytes >= process->window / 4) || process->taken_messages >= READER_WINDOW_MESSAGES / 4)
+	if ((taken && taken->bytes >= process->window / 4) || process->unsaid >= UNSAID_MAX ||
+		process->taken_messages >= READER_WINDOW_MESSAGES / 4)
 		send_grant(process, taken);
 }
 
@@ -226,9 +238,9 @@ void spawnd_process_disconnect(struct spawnd_process *process)
 	Spawnd__V1__ProcessControl control = SPAWND__V1__PROCESS_CONTROL__INIT;
 	Spawnd__V1__DisconnectCommand command = SPAWND__V1__DISCONNECT_COMMAND__INIT;
 
+	process->disconnecting = true;
 	/* what waits here goes first */
-	process->disconnecting = process->postbox.first != NULL;
-	if (process->disconnecting)
+	if (process->postbox.next || process->postbox.held)
 		return;
 	control.control_case = SPAWND__V1__PROCESS_CONTROL__CONTROL_DISCONNECT;
 	control.disconnect = &command;
@@ -321,6 +333,26 @@ static void send_kept(struct spawnd_process *process)
 
 static void end_early(struct spawnd_process *process, const struct spawnd_error *error);
 
+/* Sends again the messages that are not sure to get there. False: the process was freed meanwhile. */
+static bool resume_messages(struct spawnd_process *process, uint64_t taken)
+{
+	const bool *freed = process->freed;
+	bool waited = process->postbox.waiting > 0;
+	uint64_t sent;
+
+	while ((sent = postbox_resume(&process->postbox, process->stream, taken))) {
+		if (process->handlers.sent)
+			process->handlers.sent(process->context, process, sent, NULL);
+		if (*freed)
+			return false;
+	}
+	if (process->disconnecting)
+		spawnd_process_disconnect(process);
+	if (waited && !process->postbox.next && process->handlers.sendable)
+		process->handlers.sendable(process->context, process);
+	return !*freed;
+}
+
 /* The process is there again. False: this stream cannot go on, and has ended. */
 static bool resume(struct spawnd_process *process, const Spawnd__V1__Spawned *spawned)
 {
@@ -332,7 +364,7 @@ static bool resume(struct spawnd_process *process, const Spawnd__V1__Spawned *sp
 	} else if (kept_resume(&process->kept, spawned, &error) == 0) {
 		send_kept(process);
 		process->stdin_room = process->kept.sent < STDIN_WINDOW ? STDIN_WINDOW - process->kept.sent : 0;
-		return true;
+		return resume_messages(process, spawned->messages_taken);
 	}
 	end_early(process, &error);
 	return false;
@@ -432,6 +464,11 @@ static void on_channel_message(struct spawnd_process *process, const Spawnd__V1_
 		taken->held += piece->data.len;
 	else
 		taken->bytes += piece->data.len;
+	process->wanted = piece->id + !piece->more;
+	process->wanted_offset = piece->more ? piece->offset + piece->data.len : 0;
+	process->unsaid += piece->n_handles ? UNSAID_MAX : piece->data.len;
+	if (!piece->offset)
+		letterbox_finish(&process->letterbox);
 	if (!letterbox_add(&process->letterbox, piece, fds, fd_count, process->pieces, &message))
 		return;
 	if (!process->handlers.message) {
@@ -461,6 +498,7 @@ static void on_message_result(struct spawnd_process *process, const Spawnd__V1__
 	struct spawnd_error error;
 	bool failed = error_of_result(result, &error);
 
+	postbox_result(&process->postbox, result->id, failed);
 	if (process->handlers.sent)
 		process->handlers.sent(process->context, process, result->id, failed ? &error : NULL);
 }
@@ -470,6 +508,9 @@ static void on_disconnected(struct spawnd_process *process, const Spawnd__V1__Di
 	struct spawnd_error error;
 	bool failed = disconnected->reason > SPAWND__V1__DISCONNECTED__REASON__REASON_CLIENT;
 
+	if (process->disconnected)
+		return;
+	process->disconnected = true;
 	if (failed)
 		error_set(&error, SPAWND_DATA_LOSS, "%s",
 			disconnected->why[0] ? disconnected->why
@@ -618,8 +659,9 @@ static void on_part(void *context, const uint8_t *bytes, size_t size, size_t mis
 
 static enum stream_fate on_lost(void *context)
 {
-	const struct spawnd_process *process = context;
+	struct spawnd_process *process = context;
 
+	postbox_hold(&process->postbox);
 	if (process->closed)
 		return STREAM_DONE;
 	return process->nameless ? STREAM_LOST : STREAM_RESUMED;
@@ -633,8 +675,16 @@ static void renew_credit(struct spawnd_process *process)
 		process->taken[i].debt = process->taken[i].held;
 	}
 	process->taken_messages = 0;
+	process->unsaid = 0;
 	process->stdin_room = process->way == WAY_LOGS ? STDIN_WINDOW : 0;
 	process->resuming = process->way != WAY_LOGS;
+}
+
+/* Which message a reader wants next. */
+static void place_messages(const struct spawnd_process *process, Spawnd__V1__Reader *reader)
+{
+	reader->message = process->wanted;
+	reader->message_offset = process->wanted_offset;
 }
 
 static void spawn_again(struct spawnd_process *process, Spawnd__V1__SpawnRequest *request)
@@ -645,6 +695,7 @@ static void spawn_again(struct spawnd_process *process, Spawnd__V1__SpawnRequest
 	start->from = from;
 	start->n_from = process->marks.count;
 	start->resume = process->spawned;
+	place_messages(process, start->reader);
 	stream_again(process->stream, &request->base);
 	start->from = NULL;
 	start->n_from = 0;
@@ -661,6 +712,8 @@ static void attach_again(struct spawnd_process *process, Spawnd__V1__AttachReque
 	again.n_from = process->marks.count;
 	if (process->id)
 		again.process = &ref;
+	if (again.reader)
+		place_messages(process, again.reader);
 	wrapper.start = &again;
 	stream_again(process->stream, &wrapper.base);
 }
@@ -753,7 +806,8 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 	process->kept.placed = way == WAY_SPAWN;
 	process->kept.off = !client_returns(client);
 	STAILQ_INIT(&process->later);
-	postbox_init(&process->postbox, true);
+	process->keeps = way != WAY_LOGS && client_returns(client);
+	postbox_init(&process->postbox, true, way == WAY_SPAWN && client_returns(client));
 	process->stream = stream_open(client, SERVICE_PROCESSES, method, first, fds, fd_count, &observer, process, error);
 	if (!process->stream)
 		free(mem_steal(&process));
@@ -761,13 +815,14 @@ static struct spawnd_process *open_stream(struct spawnd *client, enum way way, c
 }
 
 /* Fills a Reader that the caller's memory holds. */
-static void fill_reader(Spawnd__V1__Reader *message, enum spawnd_reader reader, uint64_t window)
+static void fill_reader(const struct spawnd *client, Spawnd__V1__Reader *message, enum spawnd_reader reader, uint64_t window)
 {
 	spawnd__v1__reader__init(message);
 	message->none = reader == SPAWND_NO_OUTPUT;
 	if (!message->none)
 		message->policy = (Spawnd__V1__Reader__Policy)reader;
 	message->slot_window = window ? window : READER_WINDOW;
+	message->keep_messages = client_returns(client);
 }
 
 struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_spec *spec, enum spawnd_reader reader, uint64_t window,
@@ -783,7 +838,7 @@ struct spawnd_process *spawnd_spawn(struct spawnd *client, const struct spawnd_s
 		return NULL;
 	client_key(client, key);
 	start.idempotency_key = key;
-	fill_reader(&reader_message, reader, window);
+	fill_reader(client, &reader_message, reader, window);
 	start.spec = (Spawnd__V1__ProcessSpec *)&spec->message;
 	start.reader = &reader_message;
 	request.message_case = SPAWND__V1__SPAWN_REQUEST__MESSAGE_START;
@@ -813,7 +868,7 @@ struct spawnd_process *spawnd_attach(struct spawnd *client, struct spawnd_ref re
 	_cleanup_free_ Spawnd__V1__SlotOffset **list = marks_messages(&marks);
 	Spawnd__V1__Reader reader_message;
 
-	fill_reader(&reader_message, reader, window);
+	fill_reader(client, &reader_message, reader, window);
 	start.process = &process;
 	start.reader = &reader_message;
 	start.from = list;
@@ -834,6 +889,7 @@ struct spawnd_process *spawnd_attach_channel(
 
 	reader.none = true;
 	reader.messages = SPAWND__V1__READER__MESSAGES__MESSAGES_READ;
+	reader.keep_messages = client_returns(client);
 	start.process = &process;
 	start.reader = &reader;
 	request.message_case = SPAWND__V1__ATTACH_REQUEST__MESSAGE_START;

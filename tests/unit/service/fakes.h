@@ -971,8 +971,8 @@ struct channel *channels_find(const struct channels *channels, const struct chil
 	return child->channel;
 }
 
-void channel_add_sender(
-	struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer, void *context, bool numbered)
+void channel_add_sender(struct channel *channel, struct channel_sender *sender, const struct channel_sender_observer *observer,
+	void *context, bool numbered)
 {
 	*sender = (struct channel_sender){.channel = channel, .observer = observer, .context = context};
 	channel->sender = sender;
