@@ -1,5 +1,6 @@
 /* events: what happens in the daemon, one JSON object per line, the event's own fields beside its number, time and type. */
 #include <stdio.h>
+#include <string.h>
 
 #include "client.h"
 #include "json.h"
@@ -10,7 +11,7 @@
 
 struct events {
 	struct stream *stream;
-	uint64_t next; /* number of the event to come; 0: not known */
+	uint64_t next; /* number of the event to come; 0: not told yet */
 	uint32_t taken;
 	bool ended, failed;
 	struct spawnd_error error;
@@ -77,7 +78,8 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 
 	if (event) {
 		events->next = event->seq + 1;
-		json_print(flatten(event));
+		if (strcmp(event->type, "subscribed") != 0)
+			json_print(flatten(event));
 		spawnd__v1__event__free_unpacked(event, NULL);
 	}
 	if (++events->taken >= WINDOW / 4)
@@ -116,6 +118,7 @@ static int follow(struct ctl *ctl, const struct events_options *options)
 	struct events events = {0};
 
 	start.since_seq = options->since;
+	start.announce = true;
 	request.message_case = SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START;
 	request.start = &start;
 	events.stream =

@@ -52,6 +52,7 @@ struct subscriber {
 	uint64_t process; /* 0: all */
 	unsigned wanted;  /* bits of types */
 	bool own_only;    /* sees events of its own processes alone */
+	bool announce;    /* where it begins is still to be told */
 };
 
 struct events {
@@ -262,6 +263,18 @@ static void send_gap(struct subscriber *subscriber, uint64_t first, uint64_t las
 	call_send(subscriber->call, &message.base, NULL, 0);
 }
 
+/* Tells where it begins. */
+static void send_subscribed(struct subscriber *subscriber)
+{
+	Spawnd__V1__Event message = SPAWND__V1__EVENT__INIT;
+
+	subscriber->announce = false;
+	message.seq = subscriber->next - 1;
+	message.time_ns = clock_real_ns();
+	message.type = (char *)"subscribed";
+	call_send(subscriber->call, &message.base, NULL, 0);
+}
+
 static bool is_wanted(const struct subscriber *subscriber, const struct event *event)
 {
 	if (subscriber->own_only && event->owner != peer_uid(call_peer(subscriber->call)))
@@ -279,6 +292,10 @@ static bool on_sendable(struct call *call)
 
 	if (call_credit(call) == 0)
 		return false;
+	if (subscriber->announce) {
+		send_subscribed(subscriber);
+		return true;
+	}
 	if (subscriber->next < oldest) {
 		send_gap(subscriber, subscriber->next, oldest - 1);
 		subscriber->next = oldest;
@@ -395,6 +412,7 @@ int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct 
 	subscriber->next = start->since_seq ? start->since_seq : subscriber->events->last + 1;
 	subscriber->process = process;
 	subscriber->wanted = wanted;
+	subscriber->announce = start->announce;
 	subscriber->own_only = !rights_has(call, NULL, RIGHT_OBSERVE);
 	TAILQ_INSERT_TAIL(&subscriber->events->subscribers, subscriber, link);
 	if (start->window)

@@ -33,6 +33,16 @@ static void send_reply(struct writer *writer, uint64_t granted)
 	call_send(writer->call, &reply.base, NULL, 0);
 }
 
+/* Tells where what this writer sends will begin. */
+static void send_offset(struct writer *writer)
+{
+	Spawnd__V1__WriteReply reply = SPAWND__V1__WRITE_REPLY__INIT;
+
+	reply._offset_case = SPAWND__V1__WRITE_REPLY___OFFSET_OFFSET;
+	reply.offset = input_taken(&writer->input, writer->slot);
+	call_send(writer->call, &reply.base, NULL, 0);
+}
+
 static void on_grant(void *context, uint64_t bytes)
 {
 	send_reply(context, bytes);
@@ -191,5 +201,7 @@ int handle_write(struct call *call, const ProtobufCMessage *message, struct err 
 	input_init(&writer->input, service->feeds, child, &input_observer, writer);
 	child_observe(child, &observer, writer);
 	call_set_ops(call, &ops, writer);
+	if (request->start->tell_offset)
+		send_offset(writer);
 	return 0;
 }

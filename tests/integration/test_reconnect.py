@@ -170,6 +170,45 @@ def test_attach_misses_nothing_of_slots_that_were_silent(daemon, tmp_path):
     assert (attach.stdout.read(), attach.stderr.read()) == (b"out\n", b"err\n")
 
 
+@pytest.mark.parametrize("sign", [1, -1], ids=["from the daemon", "from the client"])
+def test_write_through_ten_cuts(daemon, sign):
+    """The bytes that arrive are the bytes that were written, once each and to their end."""
+    rng = random.Random(sign)
+    data = rng.randbytes(8 << 20)
+    number = int(daemon.ctl("run", "-d", "--stdio", "0=pipe", "--retain", "16M", "--", "cat", check=0).stdout)
+    # the daemon says little to a writer; of what the client says, each cut takes some away
+    cuts = [rng.randrange(50, 400) if sign > 0 else -rng.randrange(100, 1 << 20) for _ in range(10)]
+    with Proxy(daemon, cuts) as proxy:
+        assert run(proxy, "write", "--eof", number, input=data) == (0, b"", b"")
+        assert proxy.cut == 10
+    daemon.ctl("wait", number, check=0)
+    out = daemon.ctl("logs", number, check=0).stdout
+    assert len(out) == len(data) and out == data
+
+
+def test_write_through_killed_engines(daemon):
+    data = random.Random(3).randbytes(24 << 20)
+    number = int(daemon.ctl("run", "-d", "--name", "cat", "--stdio", "0=pipe", "--retain", "32M", "--", "cat", check=0).stdout)
+    killer = Killer(daemon, 4)
+    write = ctl(daemon, "write", "--eof", number, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for at in range(0, len(data), 5 << 20):
+        write.stdin.write(data[at:at + (5 << 20)])
+        write.stdin.flush()
+        killer()
+    out, err = write.communicate(timeout=100)
+    assert (write.returncode, out, err) == (0, b"", b"")
+    daemon.ctl("wait", number, check=0)
+    out = daemon.ctl("logs", number, check=0).stdout
+    assert len(out) == len(data) and out == data
+
+
+def test_a_write_of_nothing_but_the_end_through_cuts(daemon):
+    number = int(daemon.ctl("run", "-d", "--stdio", "0=pipe", "--", "cat", check=0).stdout)
+    with Proxy(daemon, [150, 150, -120]) as proxy:
+        assert run(proxy, "write", "--eof", number, input=b"") == (0, b"", b"")
+    daemon.ctl("wait", number, check=0)
+
+
 def test_a_spawn_that_is_resumed_never_starts_anew(client):
     client.hello()
     stream = client.stream("Processes", "Spawn", processes.ProcessEvent)

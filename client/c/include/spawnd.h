@@ -90,10 +90,11 @@ enum {
  * A lost connection. The daemon may be replaced under its clients, and nothing of that need be seen: the connection is made
  * anew, at the same socket, by spawnd_dispatch and the functions that block, and what is open goes on. Streams are said again
  * with a key and the offsets of what was handed out, input that was not taken is sent again, calls that were not answered are
- * repeated (acts with a key, so that they are not done twice; a wait for what is left of its time); callbacks tell nothing twice. What is called
- * meanwhile is sent later. Signals and sizes that were on their way are not repeated, nor is spawnd_write, which fails. It is
- * tried for 10 seconds while the socket refuses, and given up at once when the socket is no more; then everything ends with
- * SPAWND_UNAVAILABLE. No daemon is started for it. What is held by hand (spawnd_process_manual) does not count for the window
+ * repeated (acts with a key, so that they are not done twice; a wait for what is left of its time); callbacks tell nothing
+ * twice. What is called meanwhile is sent later. Signals and sizes that were on their way are not repeated, nor is spawnd_send,
+ * which fails. It is tried for 10 seconds while the socket refuses, and given up at once when the socket is no more; then
+ * everything ends with SPAWND_UNAVAILABLE. No daemon is started for it. What is held by hand (spawnd_process_manual) does not
+ * count for the window
  * of the new stream.
  */
 

@@ -374,7 +374,7 @@ void stream_resume_all(struct spawnd *client)
 	HASH_ITER(hh, old, stream, next)
 	{
 		HASH_DELETE(hh, old, stream);
-		stream->stale = false;
+		stream->stale = stream->half_closed = false;
 		take_id(stream);
 		if (stream->unary && !stream->observer->on_resume)
 			say(stream, stream->first, stream->first_size, stream->fds, stream->fd_count);

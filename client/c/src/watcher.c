@@ -1,4 +1,6 @@
 /* Watching the events of the daemon. A watcher that is too slow loses events and is told which: the daemon never waits. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "internal.h"
 #include "spawnd/v1/events.pb-c.h"
@@ -7,7 +9,7 @@ struct spawnd_watcher {
 	struct stream *stream; /* NULL: it has ended */
 	struct spawnd_watch_handlers handlers;
 	void *context;
-	uint64_t next;  /* number of the event to come; 0: not known */
+	uint64_t next;  /* number of the event to come; 0: not told yet */
 	uint32_t taken; /* messages to be granted again */
 	bool *freed;    /* told when it is freed inside a callback */
 };
@@ -104,9 +106,13 @@ static void on_message(void *context, const uint8_t *bytes, size_t size, int *fd
 		on_end(watcher, &error, NULL, 0);
 		return;
 	}
+	watcher->next = message->seq + 1;
+	if (strcmp(message->type, "subscribed") == 0) {
+		spawnd__v1__event__free_unpacked(message, NULL);
+		return;
+	}
 	event = (struct spawnd_event){.seq = message->seq, .time_ns = message->time_ns, .type = message->type, .process = message->process};
 	fill_event(message, &event, &how);
-	watcher->next = message->seq + 1;
 	watcher->freed = &freed;
 	if (watcher->handlers.event)
 		watcher->handlers.event(watcher->context, watcher, &event);
@@ -163,6 +169,7 @@ struct spawnd_watcher *spawnd_subscribe(struct spawnd *client, const struct spaw
 	watcher->handlers = *handlers;
 	watcher->context = context;
 	start.since_seq = options->since_seq;
+	start.announce = true;
 	start.types = (char **)options->types;
 	start.n_types = options->types ? options->type_count : 0;
 	if (options->process.id || options->process.name)

@@ -596,6 +596,71 @@ void test_a_relative_socket_is_found_again_from_anywhere(void)
 	rmdir(directory);
 }
 
+/* ---- a watcher ---- */
+
+static void on_event(void *context, struct spawnd_watcher *watcher, const struct spawnd_event *event)
+{
+	uint64_t *last = context;
+
+	CU_ASSERT_STRING_EQUAL(event->type, "removed");
+	CU_ASSERT_EQUAL(event->seq, *last + 1);
+	*last = event->seq;
+}
+
+/* From which event on a watcher wants to hear now. */
+static uint64_t take_subscribe(struct scene *scene)
+{
+	Spawnd__V1__SubscribeRequest *request;
+	struct frame frame;
+	uint64_t since;
+
+	CU_ASSERT_EQUAL(fake_opened(&scene->fake, "Subscribe", &frame), FIRST_ID);
+	request = spawnd__v1__subscribe_request__unpack(NULL, frame.header.length, frame.payload);
+	CU_ASSERT_FATAL(request && request->message_case == SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START);
+	CU_ASSERT(request->start->announce);
+	since = request->start->since_seq;
+	spawnd__v1__subscribe_request__free_unpacked(request, NULL);
+	return since;
+}
+
+static void tell_event(struct scene *scene, uint64_t seq, const char *type)
+{
+	Spawnd__V1__Event event = SPAWND__V1__EVENT__INIT;
+
+	event.seq = seq;
+	event.type = (char *)type;
+	fake_send(&scene->fake, FIRST_ID, &event.base);
+	CU_ASSERT_EQUAL(dispatch(scene), 0);
+}
+
+void test_a_watcher_misses_nothing_although_nothing_had_come(void)
+{
+	static const struct spawnd_watch_handlers watch = {.event = on_event};
+	const struct spawnd_watch_options options = {.since_seq = 0};
+	struct scene *scene = open_scene(0);
+	struct spawnd_watcher *watcher;
+	uint64_t last = 41;
+
+	greet(scene);
+	watcher = spawnd_subscribe(scene->fake.client, &options, &watch, &last, NULL);
+	CU_ASSERT_EQUAL(take_subscribe(scene), 0);
+	break_connection(scene); /* before it was told where it begins, it begins anew */
+	CU_ASSERT_EQUAL(take_subscribe(scene), 0);
+	tell_event(scene, 41, "subscribed");
+	CU_ASSERT_EQUAL(last, 41);
+	break_connection(scene);
+	CU_ASSERT_EQUAL(take_subscribe(scene), 42);
+	tell_event(scene, 41, "subscribed");
+	tell_event(scene, 42, "removed");
+	break_connection(scene);
+	CU_ASSERT_EQUAL(take_subscribe(scene), 43);
+	CU_ASSERT_EQUAL(last, 42);
+	spawnd_watcher_free(watcher);
+	close_scene(scene);
+}
+
+/* ---- what has no connection ---- */
+
 /* A signal that was sent is not repeated; one that nobody could hear is said on the next connection, and Cancel always. */
 void test_what_is_said_without_a_connection_comes_later(void)
 {

@@ -40,6 +40,30 @@ static void grant(struct call *call, unsigned messages)
 	fake_say(call, &request);
 }
 
+void test_where_a_subscription_begins_is_told_if_asked(void)
+{
+	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
+	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
+	struct call call, old;
+
+	fake_begin(&fake);
+	happen(3);
+	start.announce = true;
+	request.message_case = SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START;
+	request.start = &start;
+	fake_call(&fake, &call, "Subscribe", &request);
+	CU_ASSERT_STRING_EQUAL(call.log, "3 subscribed 0\n");
+	start.since_seq = 2;
+	fake_call(&fake, &old, "Subscribe", &request);
+	CU_ASSERT_STRING_EQUAL(old.log, "1 subscribed 0\n2 audit 0\n3 audit 0\n");
+	happen(1);
+	fake_pump(&call);
+	CU_ASSERT_STRING_EQUAL(call.log, "3 subscribed 0\n4 audit 0\n");
+	fake_vanish(&call);
+	fake_vanish(&old);
+	fake_end_all(&fake);
+}
+
 void test_events_are_numbered_from_one(void)
 {
 	struct call old, fresh;
