@@ -44,11 +44,14 @@ void test_where_a_subscription_begins_is_told_if_asked(void)
 {
 	Spawnd__V1__SubscribeRequest request = SPAWND__V1__SUBSCRIBE_REQUEST__INIT;
 	Spawnd__V1__SubscribeStart start = SPAWND__V1__SUBSCRIBE_START__INIT;
+	char *types[] = {(char *)"audit"};
 	struct call call, old;
 
 	fake_begin(&fake);
 	happen(3);
 	start.announce = true;
+	start.types = types;
+	start.n_types = 1;
 	request.message_case = SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START;
 	request.start = &start;
 	fake_call(&fake, &call, "Subscribe", &request);
