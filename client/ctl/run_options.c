@@ -56,6 +56,7 @@ SET_TEXT(log_file)
 SET_FLAG(background)
 SET_FLAG(tty)
 SET_FLAG(clear_env)
+SET_FLAG(persist)
 SET_FLAG(no_tree)
 SET_FLAG(no_new_privs)
 SET_MAYBE(grace_ms, uint64_t, value_duration_ms)
@@ -252,6 +253,7 @@ static bool set_keep_open(void *target, const char *value, struct why *why)
 		{"timeout", 0, "D", "end it after this long; the status is then 124", set_timeout},                                        \
 		{"kill-signal", 0, "S", "signal that ends it (default TERM)", set_kill_signal},                                            \
 		{"grace", 0, "D", "from that signal to KILL (default 10s)", set_grace_ms},                                                 \
+		{"persist", 0, NULL, "with -d and --name: start again with the daemon, until rm", set_persist},                            \
 		{"no-tree", 0, NULL, "do not track what it starts", set_no_tree},                                                          \
 		{"drain-timeout", 0, "D", "how long others may hold its pipes once it has exited (default 5s)", set_drain_timeout_ms},     \
 		{"max-buffer", 0, "B", "kill it when a slot has written more", set_max_buffer},                                            \

@@ -42,7 +42,7 @@ struct run_options {
 	size_t rlimit_count;
 	uint64_t timeout_ms;
 	int kill_signal;
-	bool no_tree, no_new_privs;
+	bool persist, no_tree, no_new_privs;
 	struct maybe grace_ms, drain_timeout_ms, max_buffer, uid, gid, umask, nice, retain, window;
 	uint64_t log_max;
 	uint32_t log_keep;

@@ -135,6 +135,8 @@ static void set_life(struct spawnd_spec *spec, const struct run_options *options
 	spawnd_spec_set_timeout(spec, options->timeout_ms);
 	if (options->kill_signal)
 		spawnd_spec_set_kill_signal(spec, options->kill_signal);
+	if (options->persist)
+		spawnd_spec_set_persist(spec, true);
 	if (options->no_tree)
 		spawnd_spec_set_no_tree(spec, true);
 	if (options->grace_ms.set)

@@ -335,7 +335,8 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 		.on_refused = on_client_refused,
 		.context = engine,
 	};
-	struct service_config service = {.loop = engine->loop, .host = &engine_service_host, .context = engine};
+	struct service_config service = {
+		.loop = engine->loop, .state_dir = engine->options.state_dir, .host = &engine_service_host, .context = engine};
 
 	engine->shutdown = shutdown_create(engine);
 	engine->upgrade = upgrade_create(engine);
@@ -349,7 +350,14 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 	recover_children(&recovery);
 	service.ledger = engine->ledger;
 	service.event_seq = slots_event_seq(engine->slots);
-	engine->service = service_create(&service);
+	engine->service = service_create(&service, err);
+	if (!engine->service && keeper_restarts(engine->keeper)) { /* what runs comes first */
+		log_(LOG_ERROR, "%s; nothing can be persisted", err->message);
+		service.state_dir = NULL;
+		engine->service = service_create(&service, err);
+	}
+	if (!engine->service)
+		return -EINVAL;
 	control.methods = service_methods(engine->service);
 	engine->autoexit = autoexit_create(engine->loop, &autoexit_host, engine);
 	engine->control = control_create(&control);
@@ -366,6 +374,8 @@ static void serve(struct engine *engine)
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
 	on_rescan(engine); /* what ended while no engine was there */
 	slots_settle(engine->slots);
+	if (keeper_restarts(engine->keeper) == 0)
+		service_start_persisted(engine->service);
 	keeper_ready(engine->keeper, engine->log_fd);
 	switch_log(engine);
 	log_(LOG_INFO, "serving %s (keeper %d, restarts %u, %u descriptors)", engine->socket_path, (int)keeper_pid(engine->keeper),

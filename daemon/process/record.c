@@ -37,25 +37,31 @@ static void put_rlimits(struct buf *buf, const struct spec *spec)
 	}
 }
 
+void record_pack_spec(struct buf *buf, const struct spec *spec)
+{
+	struct stored_spec head = {.use = (uint32_t)spec->use, .uid = spec->uid, .gid = spec->gid, .no_new_privs = spec->no_new_privs};
+
+	for (; spec->env[head.env_count]; head.env_count++)
+		head.env_size += strlen(spec->env[head.env_count]) + 1;
+	head.rlimit_count = (uint32_t)spec->rlimit_count;
+	head.message_size = spawnd__v1__process_spec__get_packed_size(spec->message);
+	buf_append(buf, &head, sizeof(head));
+	for (uint32_t i = 0; i < head.env_count; i++)
+		buf_append(buf, spec->env[i], strlen(spec->env[i]) + 1);
+	put_rlimits(buf, spec);
+	spawnd__v1__process_spec__pack(spec->message, buf_reserve(buf, head.message_size));
+	buf_commit(buf, head.message_size);
+}
+
 /* Writes the spec unless it is there; returns its number, 0 with *err. */
 static uint64_t store_spec(struct ledger *ledger, struct spec *spec, struct err *err)
 {
-	struct stored_spec head = {.use = (uint32_t)spec->use, .uid = spec->uid, .gid = spec->gid, .no_new_privs = spec->no_new_privs};
 	struct buf buf = {0};
 	uint8_t *record;
 
 	if (spec->record)
 		return ledger_owner(spec->record);
-	for (; spec->env[head.env_count]; head.env_count++)
-		head.env_size += strlen(spec->env[head.env_count]) + 1;
-	head.rlimit_count = (uint32_t)spec->rlimit_count;
-	head.message_size = spawnd__v1__process_spec__get_packed_size(spec->message);
-	buf_append(&buf, &head, sizeof(head));
-	for (uint32_t i = 0; i < head.env_count; i++)
-		buf_append(&buf, spec->env[i], strlen(spec->env[i]) + 1);
-	put_rlimits(&buf, spec);
-	spawnd__v1__process_spec__pack(spec->message, buf_reserve(&buf, head.message_size));
-	buf_commit(&buf, head.message_size);
+	record_pack_spec(&buf, spec);
 	record = ledger_write(ledger, RECORD_SPEC, ++last_number, buf.length, err);
 	if (record) {
 		memcpy(record, buf.bytes, buf.length);
@@ -126,7 +132,35 @@ static bool is_whole(const struct stored_spec *head, size_t size)
 	       sizeof(*head) + head->env_size + head->rlimit_count * sizeof(struct stored_rlimit) + head->message_size == size;
 }
 
+/* Whether so many strings, each with its NUL, fill the bytes. */
+static bool are_strings(const char *text, uint64_t size, uint32_t count)
+{
+	const char *end = text + size;
+
+	for (; count && text < end; count--) {
+		const char *nul = memchr(text, 0, (size_t)(end - text));
+
+		if (!nul)
+			return false;
+		text = nul + 1;
+	}
+	return count == 0 && text == end;
+}
+
 int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out, struct err *err)
+{
+	int done = record_unpack_spec(bytes, ledger_size(bytes), spec_out, err);
+
+	if (done == 0 && !(*spec_out)->record) {
+		(*spec_out)->record = bytes;
+		(*spec_out)->ledger = ledger;
+	}
+	if (ledger_owner(bytes) > last_number)
+		last_number = ledger_owner(bytes);
+	return done;
+}
+
+int record_unpack_spec(const void *bytes, size_t size, struct spec **spec_out, struct err *err)
 {
 	struct stored_spec head;
 	struct spec_context context = {.daemon_uid = geteuid()};
@@ -138,10 +172,10 @@ int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out,
 	Spawnd__V1__ProcessSpec *message;
 	int done;
 
-	if (ledger_size(bytes) < sizeof(head))
+	if (size < sizeof(head))
 		return err_set(err, STATUS_DATA_LOSS, "a stored spec is too short");
 	memcpy(&head, bytes, sizeof(head));
-	if (!is_whole(&head, ledger_size(bytes)))
+	if (!is_whole(&head, size) || !are_strings(text, head.env_size, head.env_count))
 		return err_set(err, STATUS_DATA_LOSS, "a stored spec is not whole");
 	env = mem_alloc((head.env_count + 1) * sizeof(*env));
 	for (uint32_t i = 0; i < head.env_count; i++, text += strlen(text) + 1)
@@ -169,11 +203,5 @@ int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out,
 		return err_set(err, STATUS_DATA_LOSS, "a stored spec cannot be read");
 	done = spec_compile(message, &context, (enum spec_use)head.use, spec_out, err);
 	spawnd__v1__process_spec__free_unpacked(message, NULL);
-	if (done == 0 && !(*spec_out)->record) {
-		(*spec_out)->record = bytes;
-		(*spec_out)->ledger = ledger;
-	}
-	if (ledger_owner(bytes) > last_number)
-		last_number = ledger_owner(bytes);
 	return done;
 }

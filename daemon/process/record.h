@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/ledger.h"
 #include "process/spec.h"
 
@@ -109,5 +110,9 @@ static inline bool record_has(const struct record *record, enum record_flags fla
 	return record && atomic_load(&record->flags) & (uint32_t)flag;
 }
 
+/* What a spec is remembered by, the session's part in it; appended. */
+void record_pack_spec(struct buf *buf, const struct spec *spec);
+/* That, compiled again. 0, or negative with *err. */
+int record_unpack_spec(const void *bytes, size_t size, struct spec **spec_out, struct err *err);
 /* The spec of a RECORD_SPEC, compiled again. 0, or negative with *err. */
 int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out, struct err *err);

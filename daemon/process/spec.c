@@ -371,7 +371,7 @@ static int compile(const Spawnd__V1__ProcessSpec *request, const struct spec_con
 	struct err *err)
 {
 	struct shared_spec *shared;
-	int done = spec_check(request, err);
+	int done = spec_check(request, use, err);
 
 	if (done < 0)
 		return done;

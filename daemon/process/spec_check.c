@@ -202,6 +202,23 @@ static int check_end(const Spawnd__V1__ProcessSpec *request, struct err *err)
 	return done;
 }
 
+/* What is started by the daemon itself needs nothing of a client. */
+static int check_persist(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct err *err)
+{
+	if (!request->persist)
+		return 0;
+	if (use != SPEC_START)
+		return err_invalid(err, "spec.persist", "is for Start: a stream belongs to its client");
+	if (!request->name[0])
+		return err_invalid(err, "spec.persist", "needs spec.name");
+	if (request->name[0] == '.')
+		return err_invalid(err, "spec.persist", "needs a name that does not begin with a dot");
+	for (size_t i = 0; i < request->n_stdio; i++)
+		if (request->stdio[i]->kind == SPAWND__V1__STDIO__KIND__KIND_FD)
+			return err_invalid(err, "spec.persist", "excludes descriptors of a client (slot %u)", request->stdio[i]->slot);
+	return 0;
+}
+
 static int check_log_file(const Spawnd__V1__LogFile *file, struct err *err)
 {
 	int done;
@@ -218,7 +235,7 @@ static int check_log_file(const Spawnd__V1__LogFile *file, struct err *err)
 	return done;
 }
 
-int spec_check(const Spawnd__V1__ProcessSpec *request, struct err *err)
+int spec_check(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct err *err)
 {
 	int done;
 
@@ -235,5 +252,7 @@ int spec_check(const Spawnd__V1__ProcessSpec *request, struct err *err)
 		done = check_end(request, err);
 	if (done == 0)
 		done = check_log_file(request->log_file, err);
+	if (done == 0)
+		done = check_persist(request, use, err);
 	return done;
 }

@@ -9,7 +9,7 @@
 
 /* ---- spec_check.c: what a request may not say ---- */
 
-int spec_check(const Spawnd__V1__ProcessSpec *request, struct err *err);
+int spec_check(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct err *err);
 /* Bytes that become a C string: no NUL among them. */
 int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct err *err);
 

@@ -12,6 +12,7 @@
 #include "service/events.h"
 #include "service/idempotency.h"
 #include "service/input.h"
+#include "service/persist.h"
 #include "service/service.h"
 #include "service/session.h"
 
@@ -24,6 +25,7 @@ struct service {
 	struct events *events;
 	struct events *audits; /* numbered by themselves */
 	struct refusals *refusals;
+	struct persist *persist;
 	struct act *acts; /* Signal and Stop under way */
 	uint64_t spawned_total;
 	uint64_t refused_total;

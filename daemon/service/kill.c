@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -149,6 +150,16 @@ static void refuse(struct act *act, const struct err *err)
 	call_fail(waiter->call, err);
 }
 
+/* Forgets what has ended, and that it is to start again with the daemon. */
+static int remove_child(struct child *child, struct err *err)
+{
+	int done = 0;
+
+	if (child_spec(child)->message->persist && child_state(child) >= CHILD_EXITED)
+		done = persist_remove(service_get()->persist, child_name(child), err);
+	return done == 0 || done == -ENOENT ? child_remove(child, err) : done;
+}
+
 /* Nothing of it can be left, or what survived SIGKILL is told by the refusal. */
 static void remove_killed(struct act *act, struct child *child)
 {
@@ -156,7 +167,7 @@ static void remove_killed(struct act *act, struct child *child)
 	struct waiter *waiter;
 	struct err err;
 
-	if (child_remove(child, &err) < 0) {
+	if (remove_child(child, &err) < 0) {
 		refuse(act, &err);
 		return;
 	}
@@ -225,6 +236,16 @@ int handle_stop(struct call *call, const ProtobufCMessage *message, struct err *
 	return 0;
 }
 
+/* One that is persisted and could not be started: the daemon's own user may take it away. */
+static int remove_persisted(struct call *call, const Spawnd__V1__ProcessRef *ref, const struct err *err)
+{
+	uid_t uid = peer_uid(call_peer(call));
+
+	if (err->status != STATUS_NOT_FOUND || !ref || ref->ref_case != SPAWND__V1__PROCESS_REF__REF_NAME || (uid != 0 && uid != geteuid()))
+		return -ENOENT;
+	return persist_remove(service_get()->persist, ref->name, NULL);
+}
+
 /* Forgets it as it is. */
 static int remove_ended(struct call *call, const Spawnd__V1__RemoveRequest *request, struct err *err)
 {
@@ -237,11 +258,15 @@ static int remove_ended(struct call *call, const Spawnd__V1__RemoveRequest *requ
 	if (done != 0)
 		return done < 0 ? done : 0;
 	done = rights_find(call, request->process, &child, err);
+	if (done < 0 && remove_persisted(call, request->process, err) == 0) {
+		acts_reply(call, &name, &reply.base);
+		return 0;
+	}
 	if (done < 0)
 		return done;
 	intent = acts_intent(child, true);
 	acts_intend(&name, &intent);
-	done = child_remove(child, err);
+	done = remove_child(child, err);
 	if (done == 0)
 		acts_reply(call, &name, &reply.base);
 	else

@@ -88,6 +88,7 @@ static int start(struct service *service, const struct launch_request *request, 
 	struct spec_context context = context_of(service, request->call);
 	_cleanup_free_ int *fds = NULL;
 	struct spec *spec;
+	bool persisted = false;
 	size_t count = 0;
 	int done = spec_compile(request->spec, &context, request->use, &spec, err);
 
@@ -99,6 +100,10 @@ static int start(struct service *service, const struct launch_request *request, 
 		done = check(request, spec, err);
 	if (done == 0)
 		done = take_fds(request->call, spec, fds, &count, err);
+	if (done == 0 && spec->message->persist && !children_find_name(service->config.children, spec->message->name)) {
+		done = persist_write(service->persist, spec, origin->uid, err); /* before it is there: what was answered is persisted */
+		persisted = done == 0;
+	}
 	if (done == 0)
 		done = child_create(service->config.children, spec, origin, fds, count, child_out, err);
 	else
@@ -106,6 +111,8 @@ static int start(struct service *service, const struct launch_request *request, 
 			fd_close(&fds[i]);
 	if (done == 0)
 		channels_open(service->channels, *child_out);
+	else if (persisted)
+		persist_remove(service->persist, spec->message->name, NULL);
 	spec_unref(spec);
 	return done;
 }

@@ -27,7 +27,13 @@ static void on_spawned(void *context, struct child *child)
 static void on_failed(void *context, struct child *child, const struct err *err)
 {
 	struct service *service = context;
+	struct record_origin origin;
 
+	child_origin(child, &origin);
+	if (child_spec(child)->message->persist && origin.method[0])
+		persist_remove(service->persist, child_name(child), NULL);
+	else if (child_spec(child)->message->persist) /* we started it ourselves: another time it may go well */
+		log_(LOG_ERROR, "specs/%s is not started: %s", child_name(child), err->message);
 	events_failed(service->events, child);
 }
 
@@ -119,11 +125,16 @@ static void recover(struct service *service)
 	keys_recover(service->keys, acts_settle, children);
 }
 
-struct service *service_create(const struct service_config *config)
+struct service *service_create(const struct service_config *config, struct err *err)
 {
-	struct service *service = mem_alloc(sizeof(*service));
+	struct persist *persist = persist_create(config->state_dir, err);
+	struct service *service;
 
+	if (!persist)
+		return NULL;
 	assert(!current);
+	service = mem_alloc(sizeof(*service));
+	service->persist = persist;
 	service->config = *config;
 	service->sessions = sessions_create(config->loop, on_lost, service);
 	service->keys = keys_create(config->ledger);
@@ -153,8 +164,14 @@ void service_destroy(struct service *service)
 	feeds_destroy(service->feeds);
 	keys_destroy(service->keys);
 	sessions_destroy(service->sessions);
+	persist_destroy(service->persist);
 	free(service);
 	current = NULL;
+}
+
+void service_start_persisted(struct service *service)
+{
+	persist_start(service->persist, service);
 }
 
 void service_ending(struct service *service)

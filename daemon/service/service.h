@@ -59,14 +59,20 @@ struct service_host {
 struct service_config {
 	struct ledger *ledger;       /* acts are remembered there; NULL: by this engine only */
 	_Atomic uint64_t *event_seq; /* outlives the engine; NULL: events begin at 1 */
+	const char *state_dir;       /* NULL: nothing can be persisted */
 	struct loop *loop;
 	struct children *children; /* service observes it (children_observe) until it is destroyed */
 	const struct service_host *host;
 	void *context; /* first argument of the host's functions */
 };
 
-/* One at a time: handlers of methods have no context of their own. Destroy it after the last peer and before the children. */
-struct service *service_create(const struct service_config *config);
+/*
+ * One at a time: handlers of methods have no context of their own. Destroy it after the last peer and before the children. NULL with
+ * *err when the state directory cannot be used.
+ */
+struct service *service_create(const struct service_config *config, struct err *err);
+/* Starts what is persisted: once, by the first engine of a daemon. */
+void service_start_persisted(struct service *service);
 void service_destroy(struct service *service); /* NULL is fine */
 
 struct method_table service_methods(const struct service *service);

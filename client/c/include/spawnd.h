@@ -186,6 +186,8 @@ SPAWND_API void spawnd_spec_set_no_new_privs(struct spawnd_spec *spec, bool on);
 SPAWND_API void spawnd_spec_set_timeout(struct spawnd_spec *spec, uint64_t timeout_ms); /* 0: none */
 SPAWND_API void spawnd_spec_set_kill_signal(struct spawnd_spec *spec, int signal);
 SPAWND_API void spawnd_spec_set_kill_scope(struct spawnd_spec *spec, enum spawnd_scope scope);
+/* Starts again with the daemon until it is removed: for spawnd_start, with a name, where the daemon has a --state-dir. */
+SPAWND_API void spawnd_spec_set_persist(struct spawnd_spec *spec, bool on);
 SPAWND_API void spawnd_spec_set_no_tree(struct spawnd_spec *spec, bool on);
 SPAWND_API void spawnd_spec_set_grace(struct spawnd_spec *spec, uint64_t grace_ms);
 SPAWND_API void spawnd_spec_set_drain_timeout(struct spawnd_spec *spec, uint64_t drain_timeout_ms);

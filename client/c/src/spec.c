@@ -291,6 +291,11 @@ void spawnd_spec_set_kill_scope(struct spawnd_spec *spec, enum spawnd_scope scop
 	spec->message.kill_scope = (Spawnd__V1__KillScope)scope;
 }
 
+void spawnd_spec_set_persist(struct spawnd_spec *spec, bool on)
+{
+	spec->message.persist = on;
+}
+
 void spawnd_spec_set_no_tree(struct spawnd_spec *spec, bool on)
 {
 	spec->message.no_tree = on;

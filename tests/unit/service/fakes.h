@@ -887,7 +887,7 @@ static inline void fake_begin(struct fake *fake)
 	memset(fake, 0, sizeof(*fake));
 	fake->loop = config.loop = loop_create();
 	config.children = &fake->children;
-	fake->service = service_create(&config);
+	fake->service = service_create(&config, NULL);
 }
 
 static inline void fake_end_all(struct fake *fake)
