@@ -27,12 +27,12 @@ static bool set_since(void *target, const char *value, struct why *why)
 
 	if (!value_number(value, 0, INT64_MAX, &number, why))
 		return false;
-	((struct events_options *)target)->since = (uint64_t)number;
+	((struct events_options *)target)->since = number > 0 ? (uint64_t)number : 1;
 	return true;
 }
 
 static const struct option_row events_rows[] = {
-	{"since", 0, "SEQ", "start with this one, as far as it is kept (default: what comes)", set_since},
+	{"since", 0, "SEQ", "start with this one, 0 with the first, as far as they are kept (default: what comes)", set_since},
 	{.name = NULL},
 };
 

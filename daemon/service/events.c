@@ -2,6 +2,7 @@
 #include "service/events.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -387,13 +388,29 @@ static int read_process(struct service *service, const Spawnd__V1__ProcessRef *r
 	return done;
 }
 
+/* The number of the first event that a subscriber gets to see, as far as it is kept. */
+static int find_first(const struct events *events, uint64_t since, uint64_t *first_out, struct err *err)
+{
+	*first_out = since ? since : events->last + 1;
+	if (*first_out <= events->last + 1)
+		return 0;
+	if (!events->kept_seq) { /* it counts by an engine before this one, of which nothing is left */
+		*first_out = 1;
+		return 0;
+	}
+	err_set(err, STATUS_OUT_OF_RANGE, "start.since_seq: the last event so far has the number %" PRIu64, events->last);
+	snprintf(err->field, sizeof(err->field), "start.since_seq");
+	return -ERANGE;
+}
+
 int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct err *err)
 {
 	const Spawnd__V1__SubscribeRequest *request = (const Spawnd__V1__SubscribeRequest *)message;
 	const Spawnd__V1__SubscribeStart *start = request->start;
 	struct service *service = service_get();
 	struct subscriber *subscriber;
-	uint64_t process;
+	uint64_t process, first;
+	struct events *events;
 	unsigned wanted;
 
 	if (request->message_case != SPAWND__V1__SUBSCRIBE_REQUEST__MESSAGE_START)
@@ -406,15 +423,18 @@ int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct 
 		return -ENOENT;
 	if (wanted == AUDIT_BIT && !rights_has(call, NULL, RIGHT_ADMIN))
 		return rights_refuse(call, RIGHT_ADMIN, "Subscribe to audit", err);
+	events = wanted == AUDIT_BIT ? service->audits : service->events;
+	if (find_first(events, start->since_seq, &first, err) < 0)
+		return -ERANGE;
 	subscriber = mem_alloc(sizeof(*subscriber));
-	subscriber->events = wanted == AUDIT_BIT ? service->audits : service->events;
+	subscriber->events = events;
 	subscriber->call = call;
-	subscriber->next = start->since_seq ? start->since_seq : subscriber->events->last + 1;
+	subscriber->next = first;
 	subscriber->process = process;
 	subscriber->wanted = wanted;
 	subscriber->announce = start->announce;
 	subscriber->own_only = !rights_has(call, NULL, RIGHT_OBSERVE);
-	TAILQ_INSERT_TAIL(&subscriber->events->subscribers, subscriber, link);
+	TAILQ_INSERT_TAIL(&events->subscribers, subscriber, link);
 	if (start->window)
 		call_window(call, start->window->bytes, start->window->messages);
 	call_set_ops(call, &ops, subscriber);

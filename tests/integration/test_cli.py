@@ -176,6 +176,21 @@ def test_events_are_numbered_and_typed(daemon):
     assert seen[0]["pid"] > 0 and seen[0]["name"] == "one"
 
 
+def test_events_since_any_number(daemon):
+    daemon.ctl("run", "--", "true", check=0)
+    for since in ("0", "1"):
+        follower = subprocess.Popen([SPAWNCTL, "--socket", str(daemon.socket), "events", "--since", since], stdout=subprocess.PIPE)
+        first = json.loads(follower.stdout.readline())
+        follower.terminate()
+        follower.wait(30)
+        assert (first["seq"], first["type"]) == (1, "spawned")
+    done = daemon.ctl("events", "--since", "9223372036854775807", check=1)
+    assert done.stderr == b"spawnctl: events: start.since_seq: the last event so far has the number 3\n"
+    for wrong, why in (("-1", "not from 0 to"), ("18446744073709551616", "not from 0 to"), ("abc", "not a whole number"), ("", "not a whole"),
+                       ("1.5", "not a whole number")):
+        assert why in daemon.ctl("events", "--since", wrong, check=2).stderr.decode()
+
+
 def test_daemon_status_and_metrics(daemon):
     [status] = daemon.ctl("daemon", "status", json_lines=True, check=0)
     assert status["socket"] == str(daemon.socket) and status["keeper_pid"] == daemon.pid
