@@ -227,6 +227,10 @@ static void read_input(struct relay *relay)
 	got = read(relay->source, relay->input + 1, RELAY_INPUT);
 	if (got < 0 && (errno == EINTR || errno == EAGAIN || (errno == EIO && is_background(relay))))
 		return;
+	if (got < 0 && !(errno == EIO && relay->source_is_tty)) { /* a terminal that hung up has ended */
+		ctl_error(relay->ctl, "standard input: %s", strerror(errno));
+		relay->unsent = true;
+	}
 	if (relay->letters) {
 		letters_take(relay, relay->input + 1, got > 0 ? (size_t)got : 0);
 		if (got <= 0)

@@ -57,7 +57,7 @@ struct relay {
 	int64_t drain_until;     /* CLOCK_BOOTTIME, 0: not yet */
 	struct letters *letters; /* messages of a channel; NULL: none */
 	bool broken;             /* nobody reads our output any more */
-	bool unsent;             /* a message of ours could not be sent */
+	bool unsent;             /* a message of ours could not be sent, or our input not be read to its end */
 	bool own_failure;        /* our output failed for another reason */
 	bool failed;
 	struct spawnd_error error; /* failed: why the stream ended */

@@ -254,6 +254,10 @@ struct spawnd_spec *spec_build(const struct ctl *ctl, const struct run_options *
 {
 	struct spawnd_spec *spec;
 
+	if (options->background && options->on_disconnect && options->on_disconnect != RUN_DISCONNECT_KEEP) {
+		ctl_error(ctl, "--on-disconnect: nobody holds what runs in the background (-d): only keep goes with it");
+		return NULL;
+	}
 	if (options->use_shell && argv) {
 		_cleanup_free_ char *joined = join(argv);
 

@@ -16,7 +16,7 @@
 
 #include "base/mem.h"
 
-#define SLOT_MAX 255
+#define SLOT_MAX 250
 
 /* Says what is wrong. Returns false, for `return refuse(...)`. */
 __attribute__((format(printf, 2, 3))) static bool refuse(struct why *why, const char *format, ...)

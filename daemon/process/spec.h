@@ -102,6 +102,8 @@ struct spec {
 int spec_compile(const Spawnd__V1__ProcessSpec *request, const struct spec_context *context, enum spec_use use, struct spec **spec_out,
 	struct err *err);
 struct spec *spec_ref(struct spec *spec);
+/* Whether a process could have this name ("": it has none); `field` is blamed when not. */
+int spec_check_name(const char *name, const char *field, struct err *err);
 void spec_unref(struct spec *spec); /* NULL is fine */
 
 /*

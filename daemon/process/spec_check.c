@@ -28,19 +28,19 @@ int spec_check_bytes(const ProtobufCBinaryData *bytes, const char *field, struct
 	return 0;
 }
 
-static int check_name(const char *name, struct err *err)
+int spec_check_name(const char *name, const char *field, struct err *err)
 {
 	size_t length = strlen(name);
 
 	if (length == 0)
 		return 0;
 	if (length > NAME_MAX_BYTES)
-		return err_invalid(err, "spec.name", "has %zu bytes, at most %u are allowed", length, NAME_MAX_BYTES);
+		return err_invalid(err, field, "has %zu bytes, at most %u are allowed", length, NAME_MAX_BYTES);
 	for (const char *at = name; *at; at++)
 		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@:-", *at))
-			return err_invalid(err, "spec.name", "may contain letters, digits and _.@:- only");
+			return err_invalid(err, field, "may contain letters, digits and _.@:- only");
 	if (strspn(name, "0123456789") == length)
-		return err_invalid(err, "spec.name", "must not consist of digits alone: that is an id");
+		return err_invalid(err, field, "must not consist of digits alone: that is an id");
 	return 0;
 }
 
@@ -241,7 +241,7 @@ int spec_check(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct
 
 	if (!request)
 		return err_invalid(err, "spec", "is missing");
-	done = check_name(request->name, err);
+	done = spec_check_name(request->name, "spec.name", err);
 	if (done == 0)
 		done = check_labels(request, err);
 	if (done == 0)

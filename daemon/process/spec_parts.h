@@ -1,9 +1,10 @@
 /* The parts of spec_compile, for spec*.c alone. Each returns 0, or negative with *err naming the field. */
 #pragma once
 
+#include "base/fdpass.h"
 #include "process/spec.h"
 
-#define SPEC_SLOTS_MAX 256u
+#define SPEC_SLOTS_MAX (FDPASS_MAX - 2u) /* 251: one message to a launcher has them all, its cgroup and a large plan */
 #define SPEC_DURATION_MAX_MS (UINT64_C(10) * 365 * 24 * 3600 * 1000)
 #define SPEC_ENV_ID "SPAWND_ID" /* the daemon's own: set in every child, taken from nobody */
 

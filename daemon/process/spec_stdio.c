@@ -17,7 +17,6 @@
 #define DEFAULT_ROWS 24u
 #define DEFAULT_COLUMNS 80u
 #define WINDOW_MAX 65535u
-#define ATTACHED_MAX 253u /* the kernel's limit for one message */
 
 typedef Spawnd__V1__Stdio stdio_message;
 
@@ -114,8 +113,8 @@ static int build_fd(struct slot_spec *slot, const Spawnd__V1__FdSpec *fd, size_t
 {
 	slot->kind = SLOT_FD;
 	slot->fd_attached = fd->fd_case == SPAWND__V1__FD_SPEC__FD_ATTACHED;
-	if (slot->fd_attached && fd->attached >= ATTACHED_MAX)
-		return invalid(err, index, ".fd.attached", "is above 252");
+	if (slot->fd_attached && fd->attached >= SPEC_SLOTS_MAX)
+		return invalid(err, index, ".fd.attached", "is above 250");
 	if (!slot->fd_attached && fd->number < 0)
 		return invalid(err, index, ".fd.number", "is negative");
 	slot->fd_number = slot->fd_attached ? (int32_t)fd->attached : fd->number;
@@ -135,7 +134,7 @@ static int build_slot(struct slot_spec *slot, stdio_message *stdio, size_t index
 	int done;
 
 	if (stdio->slot >= SPEC_SLOTS_MAX)
-		return invalid(err, index, ".slot", "is above 255");
+		return invalid(err, index, ".slot", "is above 250");
 	if (stdio->kind == KIND(UNSPECIFIED))
 		stdio->kind = stdio->slot == 0 && use != SPEC_SPAWN && stdio->direction == DIRECTION(UNSPECIFIED) ? KIND(NULL) : KIND(PIPE);
 	done = check_fields(stdio, index, err);
@@ -325,14 +324,14 @@ static int compare_slots(const void *a, const void *b)
 int spec_build_stdio(struct spec *spec, enum spec_use use, struct err *err)
 {
 	Spawnd__V1__ProcessSpec *message = spec->message;
-	uint64_t seen[SPEC_SLOTS_MAX / 64] = {0};
+	uint64_t seen[SPEC_SLOTS_MAX / 64 + 1] = {0};
 	int done = 0;
 
 	if (message->n_stdio > SPEC_SLOTS_MAX)
 		return err_invalid(err, "spec.stdio", "has %zu entries, at most %u are allowed", message->n_stdio, SPEC_SLOTS_MAX);
 	add_standard(message);
 	if (message->n_stdio > SPEC_SLOTS_MAX)
-		return err_invalid(err, "spec.stdio", "names a slot above 255 or one twice");
+		return err_invalid(err, "spec.stdio", "names a slot above 250 or one twice");
 	spec->slots = mem_alloc(message->n_stdio * sizeof(*spec->slots));
 	for (size_t i = 0; done == 0 && i < message->n_stdio; i++) {
 		uint32_t slot = message->stdio[i]->slot;

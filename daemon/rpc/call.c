@@ -92,22 +92,29 @@ void *call_context(const struct call *call)
 	return call->context;
 }
 
+/* Sends a packed Response. */
+static void send_failure(struct call *call, const uint8_t *response, size_t size)
+{
+	struct frame_header header = {.stream_id = call->stream_id, .type = FRAME_RESPONSE, .length = (uint32_t)size};
+	struct iovec iov = {.iov_base = (void *)response, .iov_len = size};
+
+	if (call->ended || call->peer->closed)
+		return;
+	peer_gather(call->peer);
+	conn_put(call->peer->conn, &header, &iov, 1, NULL, 0);
+	peer_update(call->peer, call->stream_id);
+}
+
 /* Sends a status as the last frame of a call. */
 static void send_status(struct call *call, const struct err *err, char *const *argv)
 {
-	struct frame_header header = {.stream_id = call->stream_id, .type = FRAME_RESPONSE};
 	struct err told = *err;
 	struct buf bytes = {0};
-	struct iovec iov;
 
 	if (call->ended || call->peer->closed)
 		return;
 	status_pack(&told, argv, &bytes);
-	iov = (struct iovec){.iov_base = bytes.bytes, .iov_len = bytes.length};
-	header.length = (uint32_t)bytes.length;
-	peer_gather(call->peer);
-	conn_put(call->peer->conn, &header, &iov, 1, NULL, 0);
-	peer_update(call->peer, call->stream_id);
+	send_failure(call, bytes.bytes, bytes.length);
 	buf_finish(&bytes);
 }
 
@@ -218,6 +225,12 @@ void call_finish(struct call *call)
 void call_fail_spawn(struct call *call, const struct err *err, char *const *argv)
 {
 	send_status(call, err, argv);
+	call_end(call);
+}
+
+void call_fail_packed(struct call *call, const uint8_t *response, size_t size)
+{
+	send_failure(call, response, size);
 	call_end(call);
 }
 

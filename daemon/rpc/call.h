@@ -52,6 +52,8 @@ void call_finish(struct call *call);
 void call_fail(struct call *call, const struct err *err);
 /* The same for a failed spawn: argv after argv[0] goes along as spawnargs. */
 void call_fail_spawn(struct call *call, const struct err *err, char *const *argv);
+/* The same with the bytes of a Response that status_pack (status.h) made before. */
+void call_fail_packed(struct call *call, const uint8_t *response, size_t size);
 
 /*
  * Sends one message of a stream now, whatever the credit, and charges it. For the few messages per life of a stream

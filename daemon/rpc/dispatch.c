@@ -218,19 +218,25 @@ static int refuse_oversized(struct peer *peer, const struct frame *frame)
 	return 0;
 }
 
+/* Whether a frame is of a type that a client sends; others are ignored whole, as ttrpc's own server does. */
+static bool is_ours(const struct frame *frame)
+{
+	return frame->header.type == FRAME_REQUEST || frame->header.type == FRAME_DATA;
+}
+
 int dispatch_frame(struct peer *peer, struct frame *frame)
 {
 	int done = 0;
 
 	peer->frame = frame;
-	if (frame->oversized)
+	if (!is_ours(frame))
+		log_(LOG_DEBUG, "peer %d: a frame of type %u was ignored", (int)peer->pid, frame->header.type);
+	else if (frame->oversized)
 		done = refuse_oversized(peer, frame);
 	else if (frame->header.type == FRAME_REQUEST)
 		done = handle_request(peer, frame);
-	else if (frame->header.type == FRAME_DATA)
-		handle_data(peer, frame);
 	else
-		log_(LOG_DEBUG, "peer %d: a frame of type %u was ignored", (int)peer->pid, frame->header.type);
+		handle_data(peer, frame);
 	peer->frame = NULL;
 	return done;
 }

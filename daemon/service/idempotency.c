@@ -21,6 +21,7 @@ struct entry {
 	void *pending;
 	struct act_intent intent;
 	bool unknown;   /* what came of it */
+	bool failed;    /* reply is a Response */
 	uint8_t *reply; /* owned */
 	size_t reply_size;
 	void *record; /* of the reply, in the ledger; NULL: none */
@@ -140,7 +141,12 @@ int keys_find(struct keys *keys, const struct act_name *name, int64_t now_ns, st
 		return -ECANCELED;
 	}
 	*known_out = (struct known_act){
-		.process = entry->process, .pending = entry->pending, .reply = entry->reply, .reply_size = entry->reply_size};
+		.process = entry->process,
+		.pending = entry->pending,
+		.reply = entry->reply,
+		.reply_size = entry->reply_size,
+		.failed = entry->failed,
+	};
 	return 1;
 }
 
@@ -151,6 +157,7 @@ struct stored_act {
 	char method[RECORD_METHOD_MAX];
 	uint64_t id_size, reply_size;
 	struct act_intent intent; /* process 0: the answer is there */
+	bool failed;
 };
 
 /* Remembers an act beyond this engine; without room it is this engine's only. */
@@ -170,6 +177,7 @@ static void store_act(struct keys *keys, struct entry *entry)
 		.id_size = entry->id_size,
 		.reply_size = entry->reply_size,
 		.intent = entry->intent,
+		.failed = entry->failed,
 	};
 	memcpy(stored->method, entry->method, sizeof(stored->method));
 	memcpy(stored + 1, entry->id, entry->id_size);
@@ -205,6 +213,7 @@ static struct entry *read_act(struct stored_act *stored)
 	memcpy(entry->id, stored + 1, entry->id_size);
 	entry->reply_size = stored->reply_size;
 	entry->intent = stored->intent;
+	entry->failed = stored->failed;
 	if (!entry->intent.process)
 		entry->reply = mem_dup((uint8_t *)(stored + 1) + entry->id_size, entry->reply_size ? entry->reply_size : 1);
 	entry->record = stored;
@@ -275,6 +284,7 @@ void keys_put(struct keys *keys, const struct act_name *name, int64_t now_ns, co
 	entry->process = known->process;
 	entry->pending = known->pending;
 	entry->intent = known->intent;
+	entry->failed = known->failed;
 	entry->reply = known->reply ? mem_dup(known->reply, known->reply_size ? known->reply_size : 1) : NULL;
 	entry->reply_size = known->reply ? known->reply_size : 0;
 	entry->id_size = id.size;

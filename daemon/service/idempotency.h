@@ -41,6 +41,7 @@ struct known_act {
 	void *pending;    /* it is under way; whoever asked first knows what this is */
 	const uint8_t *reply;
 	size_t reply_size;
+	bool failed;              /* the process never ran: reply is the Response that told it */
 	struct act_intent intent; /* with pending */
 };
 

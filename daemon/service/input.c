@@ -40,6 +40,7 @@ struct input_slot {
 	uint32_t slot;
 	bool eof;     /* asked for; done once waiting is empty */
 	bool ended;   /* done */
+	bool late;    /* data followed the end: told when all before it is with the kernel */
 	bool closed;  /* the child reads no more */
 	bool told;    /* that nothing more is taken */
 	bool writing; /* inside child_write */
@@ -217,12 +218,16 @@ static void lose(struct input *input, uint64_t bytes)
 	input->lost += bytes;
 }
 
+/* The child's room counts what the kernel took before it tells. */
 static void tell_closed(struct input *input, struct input_slot *slot)
 {
+	uint64_t taken, kernel = 0;
+
 	if (slot->told)
 		return;
 	slot->told = true;
-	input->observer->on_closed(input->context, slot->slot, feed_of(input, slot->slot)->kernel);
+	child_input_total(input->child, slot->slot, &taken, &kernel);
+	input->observer->on_closed(input->context, slot->slot, kernel);
 }
 
 /* Throws away what waits and counts it: nobody will read it. */
@@ -280,10 +285,13 @@ static void write_slot(struct input *input, struct input_slot *slot)
 /* What the kernel took of this slot by now. */
 static void count_slot(struct input *input, struct input_slot *slot)
 {
-	uint64_t settled = settle(slot, feed_of(input, slot->slot)->kernel);
+	const struct feed *feed = feed_of(input, slot->slot);
+	uint64_t settled = settle(slot, feed->kernel);
 
 	input->done += settled;
 	input->kernel += settled;
+	if (slot->late && slot->ended && feed->kernel >= feed->accepted)
+		tell_closed(input, slot);
 }
 
 static void put(struct input *input, struct input_slot *slot, const uint8_t *bytes, size_t size, bool eof)
@@ -295,7 +303,8 @@ static void put(struct input *input, struct input_slot *slot, const uint8_t *byt
 		lose(input, size);
 	} else if (size && (slot->eof || slot->ended)) {
 		lose(input, size);
-		tell_closed(input, slot);
+		slot->late = true;
+		count_slot(input, slot);
 	} else {
 		if (size)
 			buf_append(&slot->waiting, bytes, size);

@@ -278,15 +278,17 @@ int handle_remove(struct call *call, const ProtobufCMessage *message, struct err
 {
 	const Spawnd__V1__RemoveRequest *request = (const Spawnd__V1__RemoveRequest *)message;
 	struct act_intent intent;
+	struct act_name name;
 	struct child *child;
 	struct act *act = NULL;
+	struct err other;
 	int done;
 
 	if (!request->force)
 		return remove_ended(call, request, err);
 	done = rights_find(call, request->process, &child, err);
-	if (done < 0)
-		return done;
+	if (done < 0) /* unless it is this very act that removed it */
+		return acts_begin(call, request->idempotency_key, message, &name, &other) == 1 ? 0 : done;
 	intent = acts_intent(child, false);
 	done = begin(call, request->idempotency_key, message, child, &intent, &act, err);
 	if (done < 0 || !act)

@@ -57,6 +57,9 @@ static int check(const struct launch_request *request, const struct spec *spec, 
 {
 	int done = reading_check(spec, request->reader, err);
 
+	if (done == 0 && request->use == SPEC_START && spec->message->on_disconnect != SPAWND__V1__ON_DISCONNECT__ON_DISCONNECT_KEEP)
+		done = err_invalid(err, "spec.on_disconnect", "is for Spawn and Run: nobody holds what Start leaves running");
+
 	if (done < 0)
 		return done;
 	if (spec->message->transport != SPAWND__V1__TRANSPORT__TRANSPORT_HANDOVER || peer_fd_passing(call_peer(request->call)))
@@ -157,6 +160,10 @@ int launch_process(const struct launch_request *request, struct child **child_ou
 	done = keys_find(service->keys, &name, now, &known, err);
 	if (done < 0)
 		return done;
+	if (done && known.failed) {
+		call_fail_packed(request->call, known.reply, known.reply_size);
+		return 1;
+	}
 	if (done) {
 		*joined_out = true;
 		*child_out = children_find(service->config.children, known.process);

@@ -17,7 +17,7 @@ struct launch_request {
 };
 
 /*
- * The process of this request: a new one, or (*joined_out) the one its idempotency key started. 0, or negative with *err:
- * then nothing was started.
+ * The process of this request: a new one, or (*joined_out) the one its idempotency key started. 0; or negative with *err:
+ * then nothing was started; or 1: what the key started never ran, and the call was ended by the same failure.
  */
 int launch_process(const struct launch_request *request, struct child **child_out, bool *joined_out, struct err *err);

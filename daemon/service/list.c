@@ -9,6 +9,15 @@
 #define PAGE_BYTES (1u << 20)
 #define PAGE_PROCESSES 4096u
 
+/* Refuses what nothing can match. */
+static int check(const Spawnd__V1__ListRequest *request, struct err *err)
+{
+	for (size_t i = 0; i < request->n_labels; i++)
+		if (!request->labels[i]->key[0])
+			return err_invalid(err, "labels", "a label needs a name");
+	return spec_check_name(request->name, "name", err);
+}
+
 static bool has_label(const Spawnd__V1__ProcessSpec *spec, const Spawnd__V1__ListRequest__LabelsEntry *wanted)
 {
 	for (size_t i = 0; i < spec->n_labels; i++)
@@ -58,6 +67,10 @@ int handle_list(struct call *call, const ProtobufCMessage *message, struct err *
 {
 	const Spawnd__V1__ListRequest *request = (const Spawnd__V1__ListRequest *)message;
 	Spawnd__V1__ListReply reply = SPAWND__V1__LIST_REPLY__INIT;
+	int done = check(request, err);
+
+	if (done < 0)
+		return done;
 
 	reply.processes = mem_alloc(PAGE_PROCESSES * sizeof(*reply.processes));
 	if (fill(call, &reply, request))

@@ -22,8 +22,8 @@ int handle_spawn(struct call *call, const ProtobufCMessage *message, struct err 
 	launch.reader = request->start->reader;
 	launch.resume = request->start->resume;
 	done = launch_process(&launch, &start.child, &start.joined, err);
-	if (done < 0)
-		return done;
+	if (done)
+		return done < 0 ? done : 0;
 	start.plan.from = OUTFLOW_ZERO;
 	done = reading_fill(&start, request->start->reader, READER_BLOCK, err);
 	if (done == 0)
@@ -120,8 +120,8 @@ int handle_start(struct call *call, const ProtobufCMessage *message, struct err 
 	bool joined;
 	int done = launch_process(&launch, &child, &joined, err);
 
-	if (done < 0)
-		return done;
+	if (done)
+		return done < 0 ? done : 0;
 	starting = mem_alloc(sizeof(*starting));
 	starting->call = call;
 	starting->child = child;

@@ -119,8 +119,8 @@ int handle_run(struct call *call, const ProtobufCMessage *message, struct err *e
 	if (done == 0)
 		done = launch_process(&launch, &start.child, &start.joined, err);
 	free(copy.list);
-	if (done < 0)
-		return done;
+	if (done)
+		return done < 0 ? done : 0;
 	done = reading_from(&start.plan, child_spec(start.child), run->from, run->n_from, err);
 	if (done < 0)
 		return done;

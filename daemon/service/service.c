@@ -3,7 +3,9 @@
 
 #include <assert.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "rpc/status.h"
 #include "service/acts.h"
 #include "service/internal.h"
 #include "service/kill.h"
@@ -24,6 +26,27 @@ static void on_spawned(void *context, struct child *child)
 	events_spawned(service->events, child);
 }
 
+/* A failed spawn leaves no process: whoever says its key again is told the same. */
+static void remember_failure(struct service *service, struct child *child, const struct err *err)
+{
+	struct record_origin origin;
+	struct act_name name = {.key = origin.key, .method = origin.method};
+	struct known_act known = {.failed = true};
+	struct err told = *err;
+	struct buf response = {0};
+
+	child_origin(child, &origin);
+	if (!*origin.key)
+		return;
+	name.uid = origin.uid;
+	name.digest = origin.digest;
+	status_pack(&told, child_spec(child)->argv, &response);
+	known.reply = response.bytes;
+	known.reply_size = response.length;
+	keys_put(service->keys, &name, origin.made_ns, &known);
+	buf_finish(&response);
+}
+
 static void on_failed(void *context, struct child *child, const struct err *err)
 {
 	struct service *service = context;
@@ -35,6 +58,7 @@ static void on_failed(void *context, struct child *child, const struct err *err)
 	else if (child_spec(child)->message->persist) /* we started it ourselves: another time it may go well */
 		log_(LOG_ERROR, "specs/%s is not started: %s", child_name(child), err->message);
 	events_failed(service->events, child);
+	remember_failure(service, child, err);
 }
 
 static void on_exited(void *context, struct child *child)

@@ -1,8 +1,10 @@
 """Edges of the daemon: signals that are not for it, times of very short children, what is left of a tree, bounds."""
 import ctypes
+import errno
 import os
 import select
 import signal
+import struct
 
 import pytest
 
@@ -177,9 +179,158 @@ def test_rm_refuses_what_left_something_alive(daemon, client):
     daemon.ctl("rm", "--force", "parent", check=0)
     assert is_gone(left)
     os.close(left)
+    again = processes.RemoveRequest(process=ref(client.start("sleep", "1000")), force=True, idempotency_key="once")
+    for _ in range(2):
+        client.call("Processes", "Remove", again, processes.RemoveReply())
     running = client.start("sleep", "1000")
     assert b"runs" in daemon.ctl("rm", running.id, check=1).stderr
     daemon.ctl("rm", "-f", running.id, check=0)
     with pytest.raises(RpcError) as caught:
         client.get(running)
     assert caught.value.code == "NOT_FOUND"
+
+
+# ---- requests ----
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(RpcError) as caught:
+        call(*args, **kwargs)
+    return caught.value
+
+
+def test_a_failed_start_said_again_with_its_key_fails_the_same_way(daemon):
+    missing = [stdio(2, ttrpc.FILE, file=processes.FileSpec(path=b"/nonexistent/file"))]
+    spec = ttrpc.make_spec("/bin/true", "a", "b", stdio=missing)
+
+    def start(client, key, what=spec):
+        return client.call("Processes", "Start", processes.StartRequest(spec=what, idempotency_key=key), processes.Process())
+
+    def spawn(client, key):
+        return client.spawn("/nonexistent", "a", key=key).collect()
+
+    with daemon.client() as client:
+        client.hello()
+        first, spawned = refusal(start, client, "k"), refusal(spawn, client, "s")
+        assert first.detail.code == "ENOENT" and first.detail.path == b"/nonexistent/file" and first.detail.field == "spec.stdio[0].file"
+        assert list(first.detail.spawnargs) == [b"a", b"b"]
+        for _ in range(2):
+            for before, again in ((first, refusal(start, client, "k")), (spawned, refusal(spawn, client, "s"))):
+                assert (again.code, again.message, again.detail) == (before.code, before.message, before.detail)
+            os.kill(client.stats().engine_pid, signal.SIGKILL)
+            client = daemon.client()
+            client.hello()
+        assert refusal(start, client, "k", ttrpc.make_spec("true")).code == "ALREADY_EXISTS"
+        client.close()
+
+
+def test_nobody_holds_what_start_leaves_running(daemon, client):
+    for what in ("STOP", "HANGUP"):
+        error = refusal(client.start, "sleep", "1000", on_disconnect=f"ON_DISCONNECT_{what}")
+        assert (error.code, error.detail.field) == ("INVALID_ARGUMENT", "spec.on_disconnect")
+        refused = daemon.ctl("run", "-d", "--on-disconnect", what.lower(), "sleep", "1000", check=125)
+        assert b"--on-disconnect" in refused.stderr
+    assert client.stats().processes == 0
+    daemon.ctl("run", "-d", "--on-disconnect", "keep", "true", check=0)
+
+
+def test_every_slot_that_may_be_named_can_be_had(client):
+    client.hello()
+    out = processes.Stdio.DIRECTION_OUT
+    slots = [stdio(n, PIPE, direction=out) for n in range(3, 251)]
+    output, _, _ = client.spawn("/usr/bin/python3", "-S", "-c", "import os\nfor n in range(3, 251): os.write(n, b'%d' % n)", stdio=slots).collect()
+    assert output == {n: b"%d" % n for n in range(3, 251)}
+    for number in (251, 255, 256):
+        error = refusal(client.spawn("true", stdio=[stdio(number, NULL)]).collect)
+        assert (error.code, error.detail.field) == ("INVALID_ARGUMENT", "spec.stdio[0].slot")
+    attached = stdio(3, ttrpc.FD, fd=processes.FdSpec(attached=251))
+    assert refusal(client.spawn("true", stdio=[attached]).collect).detail.field == "spec.stdio[0].fd.attached"
+
+
+def test_frames_of_other_types_are_ignored(client):
+    for kind in (0, ttrpc.RESPONSE, 4, 255):
+        client.send_frame(7, kind, 0, b"whatever")
+    client.socket.sendall(struct.pack(">IIBB", 5 << 20, 9, 17, 0) + bytes(5 << 20))
+    stream = client.spawn("cat")
+    client.send_frame(stream.id, 9, ttrpc.REMOTE_CLOSED, b"not for it")
+    client.send_frame(stream.id, ttrpc.RESPONSE, 0, b"nor this")
+    client.socket.sendall(struct.pack(">IIBB", 5 << 20, stream.id, 17, 0) + bytes(5 << 20))
+    stream.write(b"all of it", eof=True)
+    assert stream.collect()[0] == {1: b"all of it"}
+
+
+def test_the_end_of_stdin_counts_what_the_kernel_took(client):
+    client.hello()
+
+    def told(script, size, late=b""):
+        stream = client.spawn("sh", "-c", script)
+        stream.write(b"x" * size, eof=bool(late))
+        if late:
+            stream.write(late)
+        names, written = [], None
+        for event in stream:
+            names.append(event.WhichOneof("event"))
+            if names[-1] == "stdin_closed":
+                written = event.stdin_closed.written
+        assert names[0] == "spawned" and names.count("stdin_closed") == 1
+        return written
+
+    assert told("head -c 1 >/dev/null; exec 0<&-; sleep 0.3", 300000) >= 65536
+    assert told("exec sleep 0.1", 300000) == 65536
+    assert told("cat >/dev/null", 300000, b"late") == 300000
+    assert told("sleep 0.1; exec cat >/dev/null", 5, b"late") == 5
+
+
+@pytest.mark.parametrize("number", [-1, 0, 65, 1 << 20])
+def test_a_number_that_is_no_signal_names_its_field(daemon, client, number):
+    client.hello()
+    process = client.start("sleep", "1000")
+
+    def unary(method, request, reply):
+        return refusal(client.call, "Processes", method, request, reply).detail.field
+
+    if number:
+        assert unary("Signal", processes.SignalRequest(process=ref(process), signal=number), processes.KillReply()) == "signal"
+        assert unary("Stop", processes.StopRequest(process=ref(process), signal=number), processes.KillReply()) == "signal"
+        assert refusal(client.start, "true", kill_signal=number).detail.field == "spec.kill_signal"
+        stream = client.spawn("sleep", "1000")
+        stream.control(signal=processes.SignalCommand(signal=number))
+        error = refusal(stream.collect)
+        assert (error.code, error.detail.field) == ("INVALID_ARGUMENT", "control.signal.signal")
+        daemon.ctl("kill", "-s", number, process.id, check=2)
+    daemon.ctl("stop", process.id, check=0)
+
+
+def test_a_list_of_what_cannot_be_is_refused(daemon, client):
+    def listed(**what):
+        return client.call("Processes", "List", processes.ListRequest(**what), processes.ListReply())
+
+    for field, what in (("name", {"name": "no name"}), ("name", {"name": "x" * 129}), ("labels", {"labels": {"": "x"}})):
+        error = refusal(listed, **what)
+        assert (error.code, error.detail.field.split("[")[0]) == ("INVALID_ARGUMENT", field)
+    for bogus in ("state=bogus", "id=x", "pid=-1", "nothing"):
+        assert b"--filter" in daemon.ctl("ps", "--filter", bogus, check=2).stderr
+    assert not listed(name="nobody").processes
+
+
+def test_input_that_cannot_be_read_is_told(daemon):
+    directory = os.open("/", os.O_RDONLY)
+    done = daemon.ctl("run", "--", "cat", stdin=directory, check=125)
+    os.close(directory)
+    assert b"standard input: Is a directory" in done.stderr
+
+
+def test_what_outlives_its_daemon_finds_its_pipes_closed(daemon, client, tmp_path):
+    script = ("import os, signal, sys\n"
+              "signal.signal(signal.SIGPIPE, signal.SIG_IGN)\n"
+              "got = os.read(0, 1)\n"
+              "try:\n    os.write(1, b'x')\n    error = 0\nexcept OSError as e:\n    error = e.errno\n"
+              "os.write(2, b'%d %d\\n' % (len(got), error))\n")
+    kept = processes.FileSpec(path=str(tmp_path / "kept").encode())
+    process = client.start("/usr/bin/python3", "-S", "-c", script, on_shutdown=processes.ON_SHUTDOWN_KEEP,
+                           stdio=[stdio(0, PIPE), stdio(2, ttrpc.FILE, file=kept)])
+    end = os.pidfd_open(process.pid)
+    daemon.stop()
+    assert is_gone(end)
+    os.close(end)
+    assert (tmp_path / "kept").read_text() == f"0 {errno.EPIPE}\n"

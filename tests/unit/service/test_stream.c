@@ -526,11 +526,13 @@ void test_stdin_after_its_end_is_thrown_away_and_told(void)
 	CU_ASSERT_STRING_EQUAL(call.log, "spawned\n");
 	CU_ASSERT_EQUAL(say_stdin(&call, 0, "late", 4, false), 0); /* while the end still waits */
 	CU_ASSERT_EQUAL(say_stdin(&call, 0, "later", 5, true), 0);
-	CU_ASSERT_STRING_EQUAL(call.log, "spawned\nstdin_closed\n");
 	CU_ASSERT_FALSE(child->input_ended);
 	child->input_room = 100;
 	FAKE_TELL(child, on_stdin_room, child, 0, 4);
 	CU_ASSERT_TRUE(child->input_ended);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\n");
+	FAKE_TELL(child, on_stdin_room, child, 0, 6);
+	CU_ASSERT_STRING_EQUAL(call.log, "spawned\nstdin_closed\n");
 	CU_ASSERT_EQUAL(say_stdin(&call, 0, "latest", 6, false), 0);
 	CU_ASSERT_STRING_EQUAL(child->input, "012345");
 	FAKE_TELL(child, on_stdin_closed, child, 0);
