@@ -730,12 +730,10 @@ void child_drop(struct child *child, const char *why)
 	child_unpin(child);
 }
 
-int child_remove(struct child *child, struct err *err)
+int child_may_remove(struct child *child, struct err *err)
 {
 	size_t living;
 
-	if (child->removed)
-		return 0;
 	if (!child_has_exited(child)) {
 		err_set(err, STATUS_FAILED_PRECONDITION, "process %llu runs; stop it first", (unsigned long long)child->id);
 		return -EBUSY;
@@ -747,8 +745,16 @@ int child_remove(struct child *child, struct err *err)
 			(unsigned long long)child->id, living);
 		return -EBUSY;
 	}
-	child_drop(child, "");
 	return 0;
+}
+
+int child_remove(struct child *child, struct err *err)
+{
+	int done = child->removed ? 0 : child_may_remove(child, err);
+
+	if (done == 0 && !child->removed)
+		child_drop(child, "");
+	return done;
 }
 
 void child_free(struct child *child)

@@ -129,6 +129,7 @@ bool child_was_held(const struct child *child);
 void child_set_held(struct child *child, bool held);
 /* Forgets an ended child: on_removed, then the memory. FAILED_PRECONDITION while it, or anything that it started, lives. */
 int child_remove(struct child *child, struct err *err);
+int child_may_remove(struct child *child, struct err *err); /* whether child_remove would */
 /* From on_removed on: "" when child_remove was called; "age", "count": it was kept long enough; "room": for a new one. */
 const char *child_removed_why(const struct child *child);
 
@@ -181,6 +182,8 @@ const char *child_name(const struct child *child); /* "" when it has none */
 const struct spec *child_spec(const struct child *child);
 enum child_state child_state(const struct child *child);
 bool child_is_closed(const struct child *child);
+/* Whether something that it started may live on, as far as is known without looking; of one that has ended. */
+bool child_left_something(const struct child *child);
 bool child_drain_timed_out(const struct child *child);
 pid_t child_pid(const struct child *child); /* 0 when it never ran */
 uid_t child_owner(const struct child *child);

@@ -29,6 +29,11 @@ bool child_is_closed(const struct child *child)
 	return child->closed;
 }
 
+bool child_left_something(const struct child *child)
+{
+	return !child->tree.empty;
+}
+
 bool child_drain_timed_out(const struct child *child)
 {
 	return child->drain_timed_out;

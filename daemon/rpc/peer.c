@@ -6,6 +6,7 @@
 #include "rpc/peer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -358,6 +359,13 @@ gid_t peer_gid(const struct peer *peer)
 pid_t peer_pid(const struct peer *peer)
 {
 	return peer->pid;
+}
+
+bool peer_has_hung_up(const struct peer *peer)
+{
+	struct pollfd pollfd = {.fd = conn_fd(peer->conn)};
+
+	return peer->closed || poll(&pollfd, 1, 0) > 0;
 }
 
 int peer_pidfd(const struct peer *peer)

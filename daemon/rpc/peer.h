@@ -37,6 +37,8 @@ void peer_close(struct peer *peer, const char *why); /* ends its calls, then on_
 uid_t peer_uid(const struct peer *peer);
 gid_t peer_gid(const struct peer *peer);
 pid_t peer_pid(const struct peer *peer);
+/* Whether it is known by now, though not yet handled, that the client is gone. */
+bool peer_has_hung_up(const struct peer *peer);
 int peer_pidfd(const struct peer *peer); /* borrowed; -1 when there is none */
 size_t peer_memory(const struct peer *peer);
 bool peer_is_flushed(const struct peer *peer); /* nothing waits to be sent, but for what the client gave no credit */

@@ -153,9 +153,9 @@ static void refuse(struct act *act, const struct err *err)
 /* Forgets what has ended, and that it is to start again with the daemon. */
 static int remove_child(struct child *child, struct err *err)
 {
-	int done = 0;
+	int done = child_may_remove(child, err);
 
-	if (child_spec(child)->message->persist && child_state(child) >= CHILD_EXITED)
+	if (done == 0 && child_spec(child)->message->persist)
 		done = persist_remove(service_get()->persist, child_name(child), err);
 	return done == 0 || done == -ENOENT ? child_remove(child, err) : done;
 }

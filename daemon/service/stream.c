@@ -240,6 +240,10 @@ static void release(struct stream *stream)
 /* Ends the call with what belongs to the end of this kind. */
 static void finish(struct stream *stream)
 {
+	struct peer *peer = call_peer(stream->call);
+	/* the end of a client ends pipes too, and so perhaps the process before we hear of the client */
+	bool untold = holds(stream) && child_left_something(stream->child) && peer_has_hung_up(peer);
+
 	if (stream->kind == STREAM_RUN) {
 		run_send_result(stream->call, stream->child);
 	} else if (stream->kind != STREAM_LOGS) {
@@ -247,7 +251,10 @@ static void finish(struct stream *stream)
 		send_closed(stream);
 	}
 	call_finish(stream->call);
-	release(stream);
+	if (untold)
+		hold_lose(stream->service->sessions, peer_session(peer), child_id(stream->child));
+	else
+		release(stream);
 	destroy(stream);
 }
 

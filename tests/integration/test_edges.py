@@ -161,6 +161,7 @@ def test_a_client_that_vanishes_takes_the_tree_of_its_handover_along(daemon):
         handed = [h.slot for h in stream.receive().spawned.handed]
         pid = int(os.read(client.fds[handed.index(1)], 100))
         left = os.pidfd_open(pid)
+        client.socket.close()
         for fd in client.fds:
             os.close(fd)
         client.fds.clear()

@@ -57,6 +57,18 @@ def test_it_starts_again_with_the_daemon(make_daemon, tmp_path):
         assert names(client) == []
 
 
+def test_a_removal_that_is_refused_leaves_it_persisted(make_daemon, tmp_path):
+    daemon = make_daemon("--state-dir", str(tmp_path / "state"))
+    with daemon.client() as client:
+        client.hello()
+        client.start("sh", "-c", "sleep 1000 >/dev/null 2>&1 &", name="it", persist=True)
+        client.wait("it", closed=True)
+        daemon.ctl("rm", "it", check=1)
+        assert os.listdir(tmp_path / "state" / "specs") == ["it"]
+        daemon.ctl("rm", "-f", "it", check=0)
+        assert os.listdir(tmp_path / "state" / "specs") == []
+
+
 def test_by_spawnctl(make_daemon, tmp_path):
     daemon = make_daemon("--state-dir", str(tmp_path / "state"))
     daemon.ctl("run", "-d", "--name", "it", "--persist", "sleep", "1000", check=0)

@@ -480,6 +480,11 @@ int child_create(struct children *children, struct spec *spec, const struct reco
 	return 0;
 }
 
+int child_may_remove(struct child *child, struct err *err)
+{
+	return 0;
+}
+
 int child_remove(struct child *child, struct err *err)
 {
 	return 0;
@@ -616,6 +621,16 @@ size_t children_log_failing(const struct children *children, const struct child 
 {
 	*first_out = NULL;
 	return 0;
+}
+
+bool child_left_something(const struct child *child)
+{
+	return false;
+}
+
+bool peer_has_hung_up(const struct peer *peer)
+{
+	return false;
 }
 
 const char *child_removed_why(const struct child *child)
