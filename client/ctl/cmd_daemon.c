@@ -54,6 +54,31 @@ static int start(struct ctl *ctl)
 	return EXIT_DONE;
 }
 
+static const char *text_of(struct json_object *object, const char *name)
+{
+	struct json_object *value = json_object_object_get(object, name);
+
+	return value ? json_object_get_string(value) : NULL;
+}
+
+/* A line for each user: what it has, and of how much. */
+static void print_users(struct json_object *users)
+{
+	for (size_t i = 0; i < json_object_array_length(users); i++) {
+		struct json_object *user = json_object_array_get_idx(users, i), *quotas = json_object_object_get(user, "quotas");
+
+		printf("uid %-14s", text_of(user, "uid"));
+		for (size_t at = 0; at < json_object_array_length(quotas); at++) {
+			struct json_object *use = json_object_array_get_idx(quotas, at);
+			const char *limit = text_of(use, "limit");
+
+			printf("%s %s %s%s%s", at ? "," : "", text_of(use, "name"), text_of(use, "used"), limit ? " of " : "",
+				limit ? limit : "");
+		}
+		printf("\n");
+	}
+}
+
 /* Prints one number or text of the status. */
 static void print_fact(const char *name, struct json_object *value)
 {
@@ -87,7 +112,9 @@ static int status(struct ctl *ctl)
 	}
 	json_object_object_foreach(object, name, value)
 	{
-		if (strcmp(name, "loop_passes") != 0)
+		if (strcmp(name, "users") == 0)
+			print_users(value);
+		else if (strcmp(name, "loop_passes") != 0)
 			print_fact(name, value);
 	}
 	json_object_put(object);

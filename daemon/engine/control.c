@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/quota.h"
 #include "base/sys.h"
 
 #define ACCEPTS_PER_TURN 64
@@ -99,6 +100,14 @@ static void on_peer_gone(void *context, struct peer *peer)
 
 static const struct peer_observer observer = {.authorize = on_authorize, .on_gone = on_peer_gone};
 
+/* May the client that connected stay? 0, or negative with *err. */
+static int check_client(struct control *control, const struct access_client *access, struct err *err)
+{
+	if (!access_may_connect(&control->config.access, access))
+		return err_set(err, STATUS_PERMISSION_DENIED, "uid %u has no role here", (unsigned)access->ids.uid);
+	return quotas_check(control->config.quotas, access->ids.uid, QUOTA_CONNECTIONS, 1, err);
+}
+
 /* Makes a client of an accepted socket (taken), or tells it why not. */
 static void admit(struct control *control, int fd)
 {
@@ -110,8 +119,7 @@ static void admit(struct control *control, int fd)
 		sys_close(fd);
 		return;
 	}
-	if (!access_may_connect(&control->config.access, &access)) {
-		err_set(&err, STATUS_PERMISSION_DENIED, "uid %u has no role here", (unsigned)access.ids.uid);
+	if (check_client(control, &access, &err) < 0) {
 		control->config.on_refused(control->config.context, access.ids.uid, access.pid, NULL, err.message);
 		access_finish(&access);
 		peer_turn_away(fd, &err);
@@ -165,6 +173,7 @@ struct control *control_create(const struct control_config *config)
 	control->config = *config;
 	control->server = (struct peer_server){
 		.loop = config->loop,
+		.quotas = config->quotas,
 		.methods = config->methods,
 		.observer = &observer,
 		.context = control,

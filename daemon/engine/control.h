@@ -13,17 +13,19 @@
 
 struct control;
 struct loop;
+struct quotas;
 
 struct control_config {
 	struct loop *loop;
 	int socket; /* listening, O_NONBLOCK; borrowed */
 	struct method_table methods;
 	size_t clients_max;
+	struct quotas *quotas; /* NULL: none */
 	struct access_rules access;
 	uint64_t stall_ms;
 	void (*on_gone)(void *context, struct peer *peer); /* a client is gone; before its memory goes */
 	void (*on_count)(void *context, size_t clients);   /* a client came or went */
-	/* Somebody may not connect (method is NULL), or may not call a method. */
+	/* Somebody may not connect (method is NULL), for want of a role or beyond a quota, or may not call a method. */
 	void (*on_refused)(void *context, uid_t uid, pid_t pid, const struct method *method, const char *why);
 	void *context;
 };

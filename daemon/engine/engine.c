@@ -102,6 +102,10 @@ static void on_reload(void *context)
 	grants_finish(&engine->options.grants);
 	engine->options.grants = options.grants;
 	options.grants = (struct grants){0};
+	limits_finish(&engine->options.limits);
+	engine->options.limits = options.limits;
+	options.limits = (struct limits){0};
+	quotas_refresh(engine->quotas);
 	open_to_others(engine);
 	if (engine->options.idle_exit_ms != options.idle_exit_ms)
 		autoexit_set(engine->autoexit, options.idle_exit_ms);
@@ -320,6 +324,13 @@ static int take_over(struct engine *engine, struct stored_list *list, struct err
 	return -EINVAL;
 }
 
+static void limits_of_user(void *context, uid_t uid, struct quota_limits *out)
+{
+	const struct engine *engine = context;
+
+	limits_of(&engine->options.limits, &engine->limits_others, uid, uid == 0 || uid == geteuid(), out);
+}
+
 /* Everything that stands on the journal and the socket. */
 static int build(struct engine *engine, struct stored_list *list, struct err *err)
 {
@@ -342,6 +353,8 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 	engine->upgrade = upgrade_create(engine);
 	launch_host.crew = crew_size();
 	engine->launch = launch_create(engine->loop, &launch_host, engine);
+	limits_default(engine->fds_limit, fds_clients_max(engine->fds_limit), &engine->limits_others);
+	control.quotas = service.quotas = engine->quotas = quotas_create(limits_of_user, engine);
 	engine_fill_process_host(engine);
 	engine->children = children_create(&engine->process_host, err);
 	if (!engine->children)
@@ -409,6 +422,7 @@ static void tear_down(struct engine *engine)
 	finish_turn(engine->loop);
 	service_destroy(engine->service);
 	children_destroy(engine->children);
+	quotas_destroy(engine->quotas);
 	launch_destroy(engine->launch);
 	autoexit_destroy(engine->autoexit);
 	shutdown_destroy(engine->shutdown);

@@ -19,6 +19,7 @@ struct control;
 struct keeper;
 struct launch;
 struct loop;
+struct quotas;
 struct ledger;
 struct service;
 struct service_host;
@@ -44,6 +45,8 @@ struct engine {
 	struct slots *slots;
 	struct launch *launch;
 	struct ledger *ledger;
+	struct quotas *quotas;
+	struct quota_limits limits_others; /* of users other than root and the daemon's own, by default */
 	struct process_host process_host;
 	struct children *children;
 	struct service *service;

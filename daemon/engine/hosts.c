@@ -90,7 +90,16 @@ static int host_launch(void *context, const struct plan *plan, host_launched_fn 
 	result = plan_pack(plan, &packed, err);
 	if (result < 0)
 		return result;
-	result = launch_submit(engine->launch, plan->owner, plan->journal_slot, packed, plan->fds, plan->fd_count, done, arg, err);
+	result = launch_submit(engine->launch,
+		&(struct launch_plan){
+			.owner = plan->owner,
+			.user = plan->user,
+			.slot = plan->journal_slot,
+			.packed = packed,
+			.fds = plan->fds,
+			.fd_count = plan->fd_count,
+		},
+		done, arg, err);
 	if (result == 0)
 		slots_count_spawn(engine->slots);
 	return result;
@@ -138,6 +147,7 @@ void engine_fill_process_host(struct engine *engine)
 	engine->process_host = (struct process_host){
 		.loop = engine->loop,
 		.ledger = engine->ledger,
+		.quotas = engine->quotas,
 		.keeper = getppid(),
 		.context = engine,
 		.next_id = host_next_id,

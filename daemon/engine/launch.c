@@ -28,6 +28,7 @@ enum launcher_state { LAUNCHER_NONE, LAUNCHER_STARTING, LAUNCHER_READY };
 struct pending {
 	TAILQ_ENTRY(pending) entry; /* launch::waiting, launcher::flying or launch::settled */
 	uint64_t owner;
+	uid_t user;
 	uint32_t slot;
 	unsigned attempts;
 	int64_t sent_ns;
@@ -124,15 +125,61 @@ static void settle(struct launch *launch, struct pending *pending, int32_t pid, 
 	loop_defer_trigger(launch->settle);
 }
 
+static void refuse(struct launch *launch, struct pending *pending)
+{
+	TAILQ_REMOVE(&launch->waiting, pending, entry);
+	launch->waiting_count--;
+	settle(launch, pending, 0, LAUNCH_PLAN, EAGAIN, 0);
+}
+
 /* Refuses everything that waits. */
 static void refuse_waiting(struct launch *launch)
 {
 	struct pending *pending;
 
-	while ((pending = TAILQ_FIRST(&launch->waiting))) {
-		TAILQ_REMOVE(&launch->waiting, pending, entry);
-		launch->waiting_count--;
-		settle(launch, pending, 0, LAUNCH_PLAN, EAGAIN, 0);
+	while ((pending = TAILQ_FIRST(&launch->waiting)))
+		refuse(launch, pending);
+}
+
+/* Launchers that have plans of this user; with `stuck` those that are blocked over them. */
+static unsigned count_of_user(const struct launch *launch, uid_t user, bool stuck)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < LAUNCHERS_MAX; i++) {
+		const struct launcher *launcher = &launch->launchers[i];
+		const struct pending *pending = TAILQ_FIRST(&launcher->flying);
+
+		count += pending && pending->user == user && (launcher->stuck || !stuck);
+	}
+	return count;
+}
+
+static bool has_blocked_its_part(const struct launch *launch, uid_t user)
+{
+	return count_of_user(launch, user, true) >= LAUNCHERS_USER;
+}
+
+/* The first plan that waits and whose user may have one more launcher; NULL: none. */
+static struct pending *next_waiting(const struct launch *launch)
+{
+	struct pending *pending;
+
+	TAILQ_FOREACH(pending, &launch->waiting, entry)
+	if (count_of_user(launch, pending->user, false) < LAUNCHERS_USER)
+		return pending;
+	return NULL;
+}
+
+/* Refuses what waits for users that have blocked their part. */
+static void refuse_blocked(struct launch *launch)
+{
+	struct pending *pending, *next;
+
+	for (pending = TAILQ_FIRST(&launch->waiting); pending; pending = next) {
+		next = TAILQ_NEXT(pending, entry);
+		if (has_blocked_its_part(launch, pending->user))
+			refuse(launch, pending);
 	}
 }
 
@@ -337,10 +384,9 @@ static struct launcher *free_launcher(struct launch *launch)
 	return NULL;
 }
 
-/* Sends the first plan that waits. 0: it is on its way or refused; 1: not now; -EPIPE: the launcher is gone. */
-static int send_first(struct launch *launch, struct launcher *launcher)
+/* Sends a plan that waits. 0: it is on its way or refused; 1: not now; -EPIPE: the launcher is gone. */
+static int send_plan(struct launch *launch, struct launcher *launcher, struct pending *pending)
 {
-	struct pending *pending = TAILQ_FIRST(&launch->waiting);
 	struct iovec iov = {.iov_base = pending->packed.record, .iov_len = pending->packed.size};
 	ssize_t sent = fdpass_send(launcher->link.fd, &iov, 1, pending->fds, pending->fd_count);
 
@@ -365,13 +411,15 @@ static int send_first(struct launch *launch, struct launcher *launcher)
 /* Sends what waits to whoever is free. */
 static void pump(struct launch *launch)
 {
-	while (!TAILQ_EMPTY(&launch->waiting)) {
+	struct pending *pending;
+
+	while ((pending = next_waiting(launch))) {
 		struct launcher *launcher = free_launcher(launch);
 		int done;
 
 		if (!launcher)
 			break;
-		done = send_first(launch, launcher);
+		done = send_plan(launch, launcher, pending);
 		if (done == 1) {
 			loop_timer_set(launch->again, BUSY_RETRY_US);
 			return;
@@ -406,6 +454,7 @@ static void on_tick(void *arg)
 	}
 	if (flying)
 		loop_timer_set(launch->tick, (uint64_t)launch->host->stuck_ms * 100);
+	refuse_blocked(launch);
 	pump(launch);
 	if (count_useful(launch) == 0 && !loop_timer_pending(launch->again))
 		refuse_waiting(launch);
@@ -471,25 +520,39 @@ void launch_destroy(struct launch *launch)
 	free(launch);
 }
 
-int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, struct packed_plan packed, const int *fds, size_t count,
-	host_launched_fn done, void *arg, struct err *err)
+/* May the user's plan wait for a launcher? 0, or -EAGAIN with *err. */
+static int check_blocked(const struct launch *launch, uid_t user, struct err *err)
 {
+	if (has_blocked_its_part(launch, user))
+		err_set(err, STATUS_RESOURCE_EXHAUSTED,
+			"uid %u has %u launchers blocked, in opening files or in dead mounts, the most it may", (unsigned)user,
+			LAUNCHERS_USER);
+	else if (count_state(launch, LAUNCHER_READY) == LAUNCHERS_MAX && count_useful(launch) == 0)
+		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u launchers are blocked, in opening files or in dead mounts", LAUNCHERS_MAX);
+	else
+		return 0;
+	return -EAGAIN;
+}
+
+int launch_submit(struct launch *launch, const struct launch_plan *plan, host_launched_fn done, void *arg, struct err *err)
+{
+	struct packed_plan packed = plan->packed;
 	struct pending *pending;
 
-	if (count_state(launch, LAUNCHER_READY) == LAUNCHERS_MAX && count_useful(launch) == 0) {
+	if (check_blocked(launch, plan->user, err) < 0) {
 		packed_plan_finish(&packed);
-		err_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u launchers are blocked, in opening files or in dead mounts", LAUNCHERS_MAX);
 		return -EAGAIN;
 	}
-	pending = mem_alloc(sizeof(*pending) + (count + 1) * sizeof(int));
-	pending->owner = owner;
-	pending->slot = slot;
+	pending = mem_alloc(sizeof(*pending) + (plan->fd_count + 1) * sizeof(int));
+	pending->owner = plan->owner;
+	pending->user = plan->user;
+	pending->slot = plan->slot;
 	pending->done = done;
 	pending->arg = arg;
 	pending->packed = packed;
-	if (count)
-		memcpy(pending->fds, fds, count * sizeof(*fds));
-	pending->fd_count = count;
+	if (plan->fd_count)
+		memcpy(pending->fds, plan->fds, plan->fd_count * sizeof(*plan->fds));
+	pending->fd_count = plan->fd_count;
 	if (pending->packed.memfd >= 0)
 		pending->fds[pending->fd_count++] = pending->packed.memfd;
 	TAILQ_INSERT_TAIL(&launch->waiting, pending, entry);

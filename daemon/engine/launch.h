@@ -15,6 +15,7 @@
 #include "process/host.h"
 
 #define LAUNCHERS_MAX 8u
+#define LAUNCHERS_USER 6u /* that one user may block: what is left is for others */
 #define LAUNCH_WINDOW 1u
 #define LAUNCH_CROWD 2u /* more plans than this wait: another launcher is worth it */
 
@@ -34,12 +35,17 @@ struct launch_host {
 struct launch *launch_create(struct loop *loop, const struct launch_host *host, void *context);
 void launch_destroy(struct launch *launch); /* NULL is fine; no callback comes any more */
 
-/*
- * Sends a plan (taken, also on error) with its descriptors, or queues it. They are borrowed and must stay open until `done`,
- * which comes exactly once, later, unless an error is returned. At most FDPASS_MAX - 1.
- */
-int launch_submit(struct launch *launch, uint64_t owner, uint32_t slot, struct packed_plan packed, const int *fds, size_t count,
-	host_launched_fn done, void *arg, struct err *err);
+struct launch_plan {
+	uint64_t owner;
+	uid_t user; /* who asked: has LAUNCHERS_USER launchers at most at a time */
+	uint32_t slot;
+	struct packed_plan packed; /* taken, also on error */
+	const int *fds;            /* borrowed; open until `done` */
+	size_t fd_count;           /* at most FDPASS_MAX - 1 */
+};
+
+/* Sends a plan, or queues it. `done` comes exactly once, later, unless an error is returned. */
+int launch_submit(struct launch *launch, const struct launch_plan *plan, host_launched_fn done, void *arg, struct err *err);
 
 void launch_on_started(struct launch *launch, uint32_t index, int32_t pid, int error, int fd /* takes */);
 void launch_on_exited(struct launch *launch, uint32_t index, int32_t pid, int status);

@@ -24,6 +24,7 @@ enum {
 	KEY_ALLOW_FOREIGN_NS,
 	KEY_GRANT,
 	KEY_RUN_AS,
+	KEY_QUOTA,
 	KEY_FOREGROUND,
 	KEY_VERSION,
 	KEY_HELP,
@@ -44,6 +45,7 @@ static const struct key {
 	[KEY_ALLOW_FOREIGN_NS] = {"allow-foreign-ns", false, true},
 	[KEY_GRANT] = {"grant", true, true, .no_argument = true},
 	[KEY_RUN_AS] = {"run-as", true, true, .no_argument = true},
+	[KEY_QUOTA] = {"quota", true, true, .no_argument = true},
 	[KEY_FOREGROUND] = {"foreground", false, false},
 	[KEY_VERSION] = {"version", false, false},
 	[KEY_HELP] = {"help", false, false},
@@ -135,10 +137,18 @@ static int set_bool(bool *slot, const char *name, const char *value, struct err 
 	return 0;
 }
 
-/* A line about other users; what is wrong with it is told behind its key. */
-static int set_grant(struct grants *grants, int key, const char *value, struct err *err)
+/* A line about other users. */
+static int read_users(struct options *options, int key, const char *value, struct err *err)
 {
-	int done = key == KEY_GRANT ? grants_read_grant(grants, value, err) : grants_read_run_as(grants, value, err);
+	if (key == KEY_QUOTA)
+		return limits_read(&options->limits, value, err);
+	return key == KEY_GRANT ? grants_read_grant(&options->grants, value, err) : grants_read_run_as(&options->grants, value, err);
+}
+
+/* The same; what is wrong with it is told behind its key. */
+static int set_users(struct options *options, int key, const char *value, struct err *err)
+{
+	int done = read_users(options, key, value, err);
 	char *text;
 
 	if (done == 0 || !err)
@@ -173,7 +183,8 @@ static int set(struct options *options, int key, const char *value, struct err *
 		return set_bool(&options->allow_foreign_ns, name, value, err);
 	case KEY_GRANT:
 	case KEY_RUN_AS:
-		return set_grant(&options->grants, key, value, err);
+	case KEY_QUOTA:
+		return set_users(options, key, value, err);
 	case KEY_FOREGROUND:
 		return set_bool(&options->foreground, name, value, err);
 	case KEY_VERSION:
@@ -296,5 +307,6 @@ void options_finish(struct options *options)
 	free(options->state_dir);
 	free(options->config);
 	grants_finish(&options->grants);
+	limits_finish(&options->limits);
 	*options = (struct options){0};
 }

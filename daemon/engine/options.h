@@ -1,7 +1,7 @@
 /*
  * What the daemon was told: its arguments, then its configuration file for what they left open. The file has lines
  * `key = value`; a line that is empty or starts with # says nothing. Keys: socket, state-dir, log-level, idle-exit,
- * allow-foreign-ns (true or false), and any number of lines grant and run-as (grants.h).
+ * allow-foreign-ns (true or false), and any number of lines grant, run-as (grants.h) and quota (limits.h).
  */
 #pragma once
 
@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/grants.h"
+#include "engine/limits.h"
 
 struct options {
 	char *socket;    /* NULL: paths_socket says */
@@ -20,6 +21,7 @@ struct options {
 	uint64_t idle_exit_ms; /* 0: never */
 	bool allow_foreign_ns;
 	struct grants grants;
+	struct limits limits;
 	bool foreground; /* the keeper's business */
 	bool version, help;
 };

@@ -255,6 +255,7 @@ static void on_exit_record(struct child *child)
 	child_set_state(child, CHILD_EXITED);
 	children->running--;
 	children->kept++;
+	account_exited(child);
 	child->tree.reaped = true;
 	tree_trim(&child->tree);
 	if (child->timer)
@@ -464,6 +465,7 @@ static int launch(struct child *child, struct err *err)
 	_cleanup_free_ int *fds = mem_alloc((stdio->their_count + 1) * sizeof(*fds));
 	struct plan plan = {
 		.owner = child->id,
+		.user = child->owner,
 		.journal_slot = child->journal_slot,
 		.spec = child->spec,
 		.extra_env = extra_env,
@@ -698,7 +700,11 @@ int child_create(struct children *children, struct spec *spec, const struct reco
 	}
 	record->journal_slot = slot;
 	child = child_make(children, id, spec, record);
-	done = start(child, fds, fd_count, err);
+	done = account_open(child, err);
+	if (done == 0)
+		done = start(child, fds, fd_count, err);
+	else
+		close_fds(fds, fd_count);
 	if (done < 0) {
 		ledger_free(host->ledger, mem_steal(&child->record));
 		host->store_drop(host->context, STORE_ANY, id, 0);
@@ -766,6 +772,7 @@ void child_free(struct child *child)
 		free(watcher);
 	}
 	inputs_destroy(child);
+	charge_end(&child->charge);
 	output_destroy(child->output);
 	logfile_destroy(child->logfile);
 	stdio_finish(&child->stdio);

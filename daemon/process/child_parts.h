@@ -6,6 +6,7 @@
 #include <uthash.h>
 
 #include "base/buf.h"
+#include "base/quota.h"
 #include "process/child.h"
 #include "process/logfile.h"
 #include "process/pump.h"
@@ -67,6 +68,8 @@ struct child {
 	struct tree tree;
 	struct child_end *end;
 	struct err *failure;
+	struct charge charge;
+	uint64_t input_waiting;   /* bytes, in all slots we write */
 	struct loop_timer *timer; /* timeout_ms, then drain_timeout_ms */
 	char *why;                /* it was stopped */
 	const char *removed_why;
@@ -156,6 +159,8 @@ void children_add(struct children *children, struct child *child);
 void children_keep(struct child *child);
 /* Makes room: forgets one that has ended, those without a name first. false: there is none. */
 bool children_evict(struct children *children);
+/* Forgets the oldest unnamed one of a user that has ended and that nobody follows; false: there is none. */
+bool children_forget_oldest(struct children *children, uid_t uid);
 /* Out of every table; the memory goes when nobody needs it. */
 void children_drop(struct child *child);
 void children_shutdown_step(struct children *children);
@@ -173,6 +178,17 @@ void child_set_timer(struct child *child, uint64_t ms); /* timeout, or drain */
 const struct slot_spec *child_find_slot(const struct spec *spec, uint32_t slot);
 int child_open_logfile(struct child *child, struct err *err);
 extern const struct output_observer child_output_observer;
+
+/* ---- account.c ---- */
+
+/* It begins to count, if its user's quotas allow it; the record is there. 0, or negative with RESOURCE_EXHAUSTED. */
+int account_open(struct child *child, struct err *err);
+void account_recover(struct child *child); /* the same for one that is there in any case */
+void account_exited(struct child *child);
+void account_closed(struct child *child);
+/* So many bytes more, or less, wait for the child to read them. */
+void account_input(struct child *child, int64_t more);
+size_t account_input_max(const struct child *child); /* that may wait in one slot */
 
 /* ---- stdin.c ---- */
 

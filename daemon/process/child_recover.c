@@ -118,6 +118,7 @@ struct child *child_recover(struct children *children, const struct recovered *r
 	child->stop_sent = record_has(record, RECORD_STOPPING) && host->signals(host->context) > atomic_load(&record->stop_signals);
 	child->killed_by_us = record_has(record, RECORD_KILLED);
 	child->drain_timed_out = record_has(record, RECORD_DRAIN_TIMED_OUT);
+	account_recover(child);
 	add_streams(child, recovered);
 	for (uint32_t i = 0; i < STORE_CHANNEL_COUNT; i++)
 		child->channel[i] = take(recovered, STORE_CHANNEL, i);

@@ -143,25 +143,39 @@ static void on_retention(void *arg)
 		loop_timer_set(children->retention, wait_us);
 }
 
-/* Forgets the oldest that is idle. */
-static void forget_surplus(struct owner *owner)
+/* The oldest of a user that is idle; NULL: none. */
+static struct child *oldest_idle_of(const struct owner *owner)
 {
 	struct child *child;
 
 	TAILQ_FOREACH(child, &owner->ended, owner_ended)
-	{
-		if (is_idle(child)) {
-			child_drop(child, "count");
-			return;
-		}
-	}
+	if (is_idle(child))
+		return child;
+	return NULL;
 }
 
-static struct owner *owner_of(struct children *children, uid_t uid)
+/* Forgets that one; false: there is none. */
+static bool forget_oldest_of(const struct owner *owner, const char *why)
+{
+	struct child *child = oldest_idle_of(owner);
+
+	if (child)
+		child_drop(child, why);
+	return child != NULL;
+}
+
+static struct owner *find_owner(const struct children *children, uid_t uid)
 {
 	struct owner *owner;
 
 	HASH_FIND(hh, children->owners, &uid, sizeof(uid), owner);
+	return owner;
+}
+
+static struct owner *owner_of(struct children *children, uid_t uid)
+{
+	struct owner *owner = find_owner(children, uid);
+
 	if (owner)
 		return owner;
 	owner = mem_alloc(sizeof(*owner));
@@ -176,6 +190,7 @@ void children_keep(struct child *child)
 	struct children *children = child->children;
 	struct owner *owner;
 
+	account_closed(child);
 	child->ended_boot_ns = clock_boot_ns();
 	if (child->record && child->recovered && atomic_load(&child->record->ended_boot_ns))
 		child->ended_boot_ns = atomic_load(&child->record->ended_boot_ns);
@@ -192,7 +207,7 @@ void children_keep(struct child *child)
 	if (!loop_timer_pending(children->retention))
 		loop_timer_set(children->retention, KEEP_NS / 1000);
 	if (++owner->count > KEEP_COUNT)
-		forget_surplus(owner);
+		forget_oldest_of(owner, "count");
 }
 
 /* It is kept no more. */
@@ -228,10 +243,31 @@ static struct child *oldest_idle(const struct ended_list *list)
 	return NULL;
 }
 
+bool children_forget_oldest(struct children *children, uid_t uid)
+{
+	struct owner *owner = find_owner(children, uid);
+
+	return owner && forget_oldest_of(owner, "room");
+}
+
+/* The user with most that is kept: whoever fills the journal makes room in it. */
+static struct owner *find_greatest(const struct children *children)
+{
+	struct owner *greatest = children->owners;
+
+	for (struct owner *owner = greatest; owner; owner = owner->hh.next)
+		if (owner->count > greatest->count)
+			greatest = owner;
+	return greatest;
+}
+
 bool children_evict(struct children *children)
 {
-	struct child *child = oldest_idle(&children->ended);
+	struct owner *owner = find_greatest(children);
+	struct child *child = owner ? oldest_idle_of(owner) : NULL;
 
+	if (!child)
+		child = oldest_idle(&children->ended);
 	if (!child)
 		child = oldest_idle(&children->named);
 	if (!child) /* a new process comes before news of an old one */
@@ -269,6 +305,7 @@ void children_drop(struct child *child)
 	const struct process_host *host = children->host;
 
 	leave_kept(child);
+	charge_end(&child->charge);
 	TAILQ_REMOVE(&children->all, child, entry);
 	HASH_DELETE(by_id, children->by_id, child);
 	if (child_name(child)[0])

@@ -15,6 +15,7 @@
 
 struct loop;
 struct plan;
+struct quotas;
 
 typedef void (*host_launched_fn)(void *arg, int32_t pid, enum launch_stage stage, int error, int detail);
 typedef void (*host_signalled_fn)(void *arg, int error /* 0 or positive errno; ESRCH: reaped already */);
@@ -22,6 +23,7 @@ typedef void (*host_signalled_fn)(void *arg, int error /* 0 or positive errno; E
 struct process_host {
 	struct loop *loop;
 	struct ledger *ledger; /* what is remembered beyond this engine */
+	struct quotas *quotas; /* what users may have; NULL: everything */
 	pid_t keeper;          /* parent of the launched, and of what they leave behind */
 	void *context;         /* first argument of everything below */
 

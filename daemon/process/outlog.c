@@ -106,10 +106,15 @@ static uint64_t budget_of(struct output_stats *stats)
 	return stats->budget;
 }
 
+size_t outlog_ring_size(const struct outlog *log)
+{
+	return log->retain > OUTLOG_RING_MIN ? log->retain : OUTLOG_RING_MIN;
+}
+
 /* As large as retention asks for; the smallest when all rings together are large already. */
 static size_t ring_size(const struct outlog *log, struct output_stats *stats)
 {
-	size_t size = log->retain > OUTLOG_RING_MIN ? log->retain : OUTLOG_RING_MIN;
+	size_t size = outlog_ring_size(log);
 
 	return stats->reserved + size > budget_of(stats) ? OUTLOG_RING_MIN : size;
 }

@@ -51,6 +51,8 @@ void outlog_finish(struct outlog *log, const struct outlog_owner *owner);
 /* What an engine before this one left of a log: its ring (taken), or else its record (may be NULL) and where it ended. */
 void outlog_recover(struct outlog *log, const struct outlog_owner *owner, int ring, void *record, uint64_t passed);
 
+/* Bytes that its ring is meant to have. */
+size_t outlog_ring_size(const struct outlog *log);
 /* Makes the ring if there is none. 0 or -errno. */
 int outlog_open(struct outlog *log, const struct outlog_owner *owner);
 /* Bytes that may be put without overwriting anything at or after `spare`. */

@@ -212,6 +212,16 @@ bool output_total(const struct output *output, size_t index, struct output_total
 	return true;
 }
 
+void output_held(const struct output *output, uint64_t *bytes_out, unsigned *rings_out)
+{
+	*bytes_out = 0;
+	*rings_out = 0;
+	for (size_t i = 0; i < output->pump_count; i++) {
+		*bytes_out += output->pumps[i].log.charged;
+		*rings_out += output->pumps[i].log.ring != NULL;
+	}
+}
+
 bool output_ended(const struct output *output)
 {
 	return output->started && !output->open;

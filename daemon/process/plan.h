@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct spec;
 
@@ -23,6 +24,7 @@ struct plan_fd {
 
 struct plan {
 	uint64_t owner;
+	uid_t user; /* who asked */
 	uint32_t journal_slot;
 	struct spec *spec;            /* argv, env, file, search_path, cwd, ids, umask, nice, rlimits, no_new_privs */
 	const char *const *extra_env; /* more "NAME=value" after those of spec, NULL-terminated; or NULL */

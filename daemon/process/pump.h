@@ -83,6 +83,8 @@ struct output_total {
 	uint64_t cut_bytes;
 };
 bool output_total(const struct output *output, size_t index, struct output_total *total_out);
+/* What is held of it: bytes, and rings that a descriptor stands for. */
+void output_held(const struct output *output, uint64_t *bytes_out, unsigned *rings_out);
 bool output_ended(const struct output *output);
 unsigned output_reader_count(const struct output *output);
 

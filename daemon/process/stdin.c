@@ -47,7 +47,7 @@ static void drop_queue(struct input *input)
 {
 	const struct process_host *host = input->child->children->host;
 
-	input->child->children->stdin_bytes -= waiting(input);
+	account_input(input->child, -(int64_t)waiting(input));
 	buf_finish(&input->queue);
 	input->queue = (struct buf){0};
 	if (input->spool < 0)
@@ -212,7 +212,7 @@ static ssize_t put_spooled(struct input *input)
 		return done;
 	if (done > 0)
 		input->written += (uint64_t)done;
-	input->child->children->stdin_bytes -= input->written - before;
+	account_input(input->child, -(int64_t)(input->written - before));
 	if (input->written == before)
 		return 0;
 	free_pages(input);
@@ -227,7 +227,7 @@ static ssize_t spool_bytes(struct input *input, const void *bytes, size_t size)
 
 	if (done > 0) {
 		input->spooled += (uint64_t)done;
-		input->child->children->stdin_bytes += (uint64_t)done;
+		account_input(input->child, done);
 	}
 	return done;
 }
@@ -257,7 +257,7 @@ static void flush(struct input *input)
 		if (input->spool >= 0)
 			continue;
 		buf_consume(&input->queue, (size_t)done);
-		input->child->children->stdin_bytes -= (uint64_t)done;
+		account_input(input->child, -done);
 	}
 	buf_trim(&input->queue, QUEUE_KEEP);
 	if (input->ending)
@@ -304,7 +304,7 @@ void input_recover(struct input *input, int spool)
 	input->written = (uint64_t)written;
 	input->spooled = (uint64_t)facts.st_size;
 	input->freed = input->written / SPOOL_FREE * SPOOL_FREE;
-	input->child->children->stdin_bytes += waiting(input);
+	account_input(input->child, (int64_t)waiting(input));
 }
 
 void inputs_create(struct child *child)
@@ -402,14 +402,14 @@ bool child_input_total(const struct child *child, uint32_t slot, uint64_t *taken
 ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_t size)
 {
 	struct input *input = find_input(child, slot);
-	size_t room;
+	size_t room, most = account_input_max(child);
 	ssize_t done = 0;
 
 	if (!input)
 		return -EBADF;
 	if (input->fd < 0 || input->ending)
 		return -EPIPE;
-	room = CHILD_STDIN_MAX - waiting(input);
+	room = waiting(input) < most ? most - waiting(input) : 0;
 	if (size > room)
 		size = room;
 	if (size == 0)
@@ -433,7 +433,7 @@ ssize_t child_write(struct child *child, uint32_t slot, const void *bytes, size_
 	}
 	if ((size_t)done < size) {
 		buf_append(&input->queue, (const uint8_t *)bytes + done, size - (size_t)done);
-		child->children->stdin_bytes += size - (size_t)done;
+		account_input(child, (int64_t)(size - (size_t)done));
 		if (child->state != CHILD_STARTING)
 			watch(input, true);
 	}

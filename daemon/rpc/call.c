@@ -20,6 +20,7 @@ struct call *call_create(struct peer *peer, uint32_t stream_id)
 	call->credit_messages = CALL_WINDOW_MESSAGES;
 	call->reserved_messages = CALL_RESERVED_MESSAGES;
 	HASH_ADD(hh, peer->calls, stream_id, sizeof(call->stream_id), call);
+	peer_count(peer);
 	return call;
 }
 
@@ -37,6 +38,9 @@ void call_end(struct call *call)
 	if (call->ended)
 		return;
 	HASH_DELETE(hh, peer->calls, call);
+	peer->held -= call->held;
+	call->held = 0;
+	peer_count(peer);
 	if (call->sendable)
 		TAILQ_REMOVE(&peer->sendable, call, link);
 	call->sendable = false;
@@ -103,6 +107,19 @@ static void send_failure(struct call *call, const uint8_t *response, size_t size
 	peer_gather(call->peer);
 	conn_put(call->peer->conn, &header, &iov, 1, NULL, 0);
 	peer_update(call->peer, call->stream_id);
+}
+
+int call_hold(struct call *call, size_t bytes, struct err *err)
+{
+	struct peer *peer = call->peer;
+	bool more = bytes > call->held;
+
+	if (call->ended || bytes == call->held)
+		return 0;
+	peer->held += bytes - call->held;
+	call->held = bytes;
+	peer_count(peer);
+	return more ? charge_over(&peer->charge, QUOTA_MEMORY, err) : 0;
 }
 
 /* Sends a status as the last frame of a call. */

@@ -44,6 +44,12 @@ const struct method *call_method(const struct call *call);
 void call_set_ops(struct call *call, const struct call_ops *ops, void *context);
 void *call_context(const struct call *call);
 
+/*
+ * The handler keeps so many bytes for this call, beyond the little that every call has: counted as memory of the client's user
+ * until the call ends. 0, or RESOURCE_EXHAUSTED when it became more and is more than the user may have; counted all the same.
+ */
+int call_hold(struct call *call, size_t bytes, struct err *err);
+
 /* Answers a unary call and ends it. */
 void call_reply(struct call *call, const ProtobufCMessage *reply);
 /* Ends a stream with status OK, after what was sent. */

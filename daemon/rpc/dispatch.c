@@ -150,6 +150,8 @@ static const struct method *admit(struct peer *peer, const struct envelope *enve
 		err_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %u calls are open on this connection", PEER_CALLS_MAX);
 		return NULL;
 	}
+	if (charge_over(&peer->charge, QUOTA_MEMORY, err) < 0)
+		return NULL;
 	return server->observer->authorize(server->context, peer, method, err) < 0 ? NULL : method;
 }
 
@@ -202,7 +204,10 @@ static int refuse_oversized(struct peer *peer, const struct frame *frame)
 	struct call *call = NULL;
 	struct err err;
 
-	err_set(&err, STATUS_RESOURCE_EXHAUSTED, "a frame of %u bytes is over the limit of %u", frame->header.length, FRAME_LENGTH_MAX);
+	if (frame->header.length > FRAME_LENGTH_MAX ||
+		charge_check(&peer->charge, QUOTA_MEMORY, peer->charge.of[QUOTA_MEMORY] + frame->header.length, &err) == 0)
+		err_set(&err, STATUS_RESOURCE_EXHAUSTED, "a frame of %u bytes is over the limit of %u", frame->header.length,
+			FRAME_LENGTH_MAX);
 	if (frame->header.type == FRAME_REQUEST) {
 		int done = take_stream_id(peer, frame->header.stream_id);
 

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "base/quota.h"
 #include "rpc/arena.h"
 #include "rpc/call.h"
 #include "rpc/peer.h"
@@ -13,7 +14,10 @@
 
 #define PEER_CALLS_MAX 16384u       /* open calls of one connection */
 #define PEER_PENDING_MAX (8u << 20) /* beyond it, nothing more is read from a client that does not read */
+#define PEER_LOW (64u << 10)        /* the same, and the longest frame, for a client whose user has no memory left */
 #define PEER_FRAMES_PER_TURN 64     /* bulk frames of one connection before the loop's others have their turn */
+#define PEER_FDS 2u                 /* of every connection: its socket, its pidfd */
+#define CALL_MEMORY 1024u           /* what one call counts as, with what its handler has for it */
 #define PEER_RETRY_US 20000         /* after a shortage of the kernel, of which no event tells the end */
 
 struct call {
@@ -27,6 +31,7 @@ struct call {
 	uint64_t credit_bytes;
 	uint32_t credit_messages;
 	uint32_t reserved_messages; /* of them, that bulk leaves free */
+	size_t held;                /* bytes that its handler keeps beyond CALL_MEMORY */
 	uint32_t stream_id;
 	bool started;       /* the first message was handled */
 	bool remote_closed; /* the client sends no more */
@@ -38,6 +43,8 @@ struct call {
 struct peer {
 	const struct peer_server *server;
 	struct conn *conn;
+	struct charge charge;
+	size_t held; /* by handlers of its calls */
 	struct loop_fd *watch;
 	struct loop_timer *stall; /* NULL until something had to wait */
 	struct loop_timer *retry; /* NULL until a first shortage */
@@ -74,6 +81,8 @@ void call_drop(struct call *call);
 void call_settle(struct call *call);
 void call_destroy(struct call *call);
 
+/* Counts what the peer holds now. */
+void peer_count(struct peer *peer);
 /* What is put from now on goes at the end of the turn. */
 void peer_gather(struct peer *peer);
 /* Or now. */

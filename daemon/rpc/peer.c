@@ -48,6 +48,7 @@ static void reap(struct peer *peer)
 	if (!peer->closed)
 		return;
 	conn_destroy(peer->conn);
+	charge_end(&peer->charge);
 	loop_timer_destroy(peer->stall);
 	loop_timer_destroy(peer->retry);
 	loop_defer_destroy(peer->later);
@@ -187,6 +188,27 @@ static void note_waiting(struct peer *peer, uint32_t stream_id)
 	}
 }
 
+void peer_count(struct peer *peer)
+{
+	charge_set(&peer->charge, QUOTA_MEMORY, peer_memory(peer));
+	charge_set(&peer->charge, QUOTA_DESCRIPTORS, PEER_FDS + conn_fds(peer->conn));
+}
+
+/* Beyond it, nothing more is read from a client that does not read: less when its user has no memory left. */
+static size_t pending_max(const struct peer *peer)
+{
+	return charge_left(&peer->charge, QUOTA_MEMORY) ? PEER_PENDING_MAX : PEER_LOW;
+}
+
+/* A longer frame than its user has memory for is not taken in; a small one always is. */
+static void bound_frames(struct peer *peer)
+{
+	uint64_t room = charge_left(&peer->charge, QUOTA_MEMORY);
+
+	room = room > FRAME_LENGTH_MAX ? FRAME_LENGTH_MAX : room + peer->charge.of[QUOTA_MEMORY];
+	conn_set_frame_max(peer->conn, room < PEER_LOW ? PEER_LOW : room > FRAME_LENGTH_MAX ? FRAME_LENGTH_MAX : (uint32_t)room);
+}
+
 void peer_update(struct peer *peer, uint32_t stream_id)
 {
 	size_t pending;
@@ -197,8 +219,9 @@ void peer_update(struct peer *peer, uint32_t stream_id)
 	note_waiting(peer, stream_id);
 	if (peer->handling || peer->gathering)
 		return;
+	peer_count(peer);
 	pending = conn_pending(peer->conn);
-	if (pending < PEER_PENDING_MAX && !peer->backlog)
+	if (pending < pending_max(peer) && !peer->backlog)
 		events |= LOOP_READ;
 	if (pending && !conn_is_starved(peer->conn))
 		events |= LOOP_WRITE;
@@ -206,7 +229,7 @@ void peer_update(struct peer *peer, uint32_t stream_id)
 	if (pending && conn_is_starved(peer->conn))
 		set_retry(peer);
 	/* what waited may have gone with an uncork: the calls whose turn it would have been are asked then */
-	if (conn_error(peer->conn) || (!pending && !TAILQ_EMPTY(&peer->sendable)) || (peer->backlog && pending < PEER_PENDING_MAX / 2))
+	if (conn_error(peer->conn) || (!pending && !TAILQ_EMPTY(&peer->sendable)) || (peer->backlog && pending < pending_max(peer) / 2))
 		loop_defer_trigger(peer->later);
 	if (pending && !(peer->stall && loop_timer_pending(peer->stall)))
 		set_stall(peer);
@@ -240,10 +263,11 @@ static void handle_frames(struct peer *peer, int result)
 	peer_send_gathered(peer);
 	peer->handling = true;
 	conn_cork(peer->conn);
-	peer->backlog = conn_pending(peer->conn) >= PEER_PENDING_MAX;
+	peer->backlog = conn_pending(peer->conn) >= pending_max(peer);
 	while (!done && !peer->closed && !peer->backlog && conn_next(peer->conn, &frame)) {
 		done = dispatch_frame(peer, &frame);
-		peer->backlog = conn_pending(peer->conn) >= PEER_PENDING_MAX;
+		peer_count(peer);
+		peer->backlog = conn_pending(peer->conn) >= pending_max(peer);
 	}
 	conn_uncork(peer->conn);
 	peer->handling = false;
@@ -255,8 +279,12 @@ static void handle_frames(struct peer *peer, int result)
 
 static void on_readable(struct peer *peer)
 {
-	if (!peer->backlog)
-		handle_frames(peer, conn_read(peer->conn));
+	if (peer->backlog)
+		return;
+	bound_frames(peer);
+	handle_frames(peer, conn_read(peer->conn));
+	if (!peer->closed && conn_fds(peer->conn) && charge_over(&peer->charge, QUOTA_DESCRIPTORS, NULL) < 0)
+		peer_close(peer, "it sent descriptors without their frames, beyond the quota of its user");
 }
 
 static void on_socket(void *arg, unsigned events)
@@ -287,6 +315,9 @@ struct peer *peer_create(const struct peer_server *server, int fd)
 	TAILQ_INIT(&peer->sendable);
 	TAILQ_INIT(&peer->ended);
 	peer->conn = conn_create(fd_steal(&owned));
+	charge_begin(&peer->charge, server->quotas, peer->uid);
+	charge_set(&peer->charge, QUOTA_CONNECTIONS, 1);
+	peer_count(peer);
 	peer->later = loop_defer_create_late(server->loop, on_later, peer);
 	peer->watch = loop_fd_create(server->loop, fd, LOOP_READ, on_socket, peer);
 	log_(LOG_DEBUG, "peer %d: connected, uid %u", (int)peer->pid, (unsigned)peer->uid);
@@ -375,7 +406,7 @@ int peer_pidfd(const struct peer *peer)
 
 size_t peer_memory(const struct peer *peer)
 {
-	return sizeof(*peer) + conn_memory(peer->conn) + HASH_COUNT(peer->calls) * sizeof(struct call);
+	return sizeof(*peer) + conn_memory(peer->conn) + HASH_COUNT(peer->calls) * CALL_MEMORY + peer->held;
 }
 
 bool peer_is_flushed(const struct peer *peer)

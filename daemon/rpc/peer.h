@@ -11,6 +11,7 @@
 
 struct loop;
 struct peer;
+struct quotas;
 
 /* What rpc asks of the daemon. */
 struct peer_observer {
@@ -22,6 +23,7 @@ struct peer_observer {
 
 struct peer_server {
 	struct loop *loop;
+	struct quotas *quotas; /* what users may have; NULL: everything */
 	struct method_table methods;
 	const struct peer_observer *observer;
 	void *context;

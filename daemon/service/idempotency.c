@@ -11,11 +11,20 @@
 #include "base/mem.h"
 #include "process/record.h"
 
+/* The acts of one user. */
+struct actor {
+	UT_hash_handle hh; /* keys::actors, by uid */
+	uid_t uid;
+	TAILQ_HEAD(by_age, entry) by_age; /* oldest first */
+	size_t count, bytes;              /* bytes of replies */
+};
+
 /* Found by user and key; one block of memory each. */
 struct entry {
 	UT_hash_handle hh;       /* keys::table, by id */
-	TAILQ_ENTRY(entry) link; /* keys::by_age */
-	int64_t made_ns;         /* CLOCK_BOOTTIME */
+	TAILQ_ENTRY(entry) link; /* actor::by_age */
+	struct actor *actor;
+	int64_t made_ns; /* CLOCK_BOOTTIME */
 	uint64_t digest;
 	uint64_t process;
 	void *pending;
@@ -33,8 +42,8 @@ struct entry {
 struct keys {
 	struct ledger *ledger; /* NULL: nothing outlives this engine */
 	struct entry *table;
-	TAILQ_HEAD(by_age, entry) by_age; /* oldest first */
-	size_t bytes;                     /* of replies */
+	struct actor *actors;
+	size_t bytes; /* of replies */
 };
 
 struct id {
@@ -56,24 +65,65 @@ static void make_id(const struct act_name *name, struct id *id)
 	id->size = sizeof(name->uid) + length;
 }
 
+static struct actor *actor_of(struct keys *keys, uid_t uid)
+{
+	struct actor *actor;
+
+	HASH_FIND(hh, keys->actors, &uid, sizeof(uid), actor);
+	if (actor)
+		return actor;
+	actor = mem_alloc(sizeof(*actor));
+	actor->uid = uid;
+	TAILQ_INIT(&actor->by_age);
+	HASH_ADD(hh, keys->actors, uid, sizeof(actor->uid), actor);
+	return actor;
+}
+
+/* Forgets an act, and its user with the last of them. */
 static void drop(struct keys *keys, struct entry *entry)
 {
+	struct actor *actor = entry->actor;
+
 	HASH_DEL(keys->table, entry);
-	TAILQ_REMOVE(&keys->by_age, entry, link);
+	TAILQ_REMOVE(&actor->by_age, entry, link);
 	keys->bytes -= entry->reply_size;
+	actor->bytes -= entry->reply_size;
 	free(entry->reply);
 	ledger_free(keys->ledger, entry->record);
 	free(entry);
+	if (--actor->count > 0)
+		return;
+	HASH_DEL(keys->actors, actor);
+	free(actor);
 }
 
-/* Lets go of what is too old, and of the oldest when there is too much. */
+/* The user with the greatest part of what there is too much of. */
+static struct actor *greatest(const struct keys *keys, bool by_bytes)
+{
+	struct actor *found = keys->actors;
+
+	for (struct actor *actor = found; actor; actor = actor->hh.next)
+		if (by_bytes ? actor->bytes > found->bytes : actor->count > found->count)
+			found = actor;
+	return found;
+}
+
+/* Lets go of what is too old, and of the oldest of whoever has most when there is too much. */
 static void trim(struct keys *keys, int64_t now_ns)
 {
+	struct actor *actor, *next;
 	struct entry *oldest;
+	bool by_bytes;
 
-	while ((oldest = TAILQ_FIRST(&keys->by_age)) &&
-		(now_ns - oldest->made_ns >= KEYS_LIFETIME_NS || HASH_COUNT(keys->table) > KEYS_COUNT_MAX || keys->bytes > KEYS_BYTES_MAX))
-		drop(keys, oldest);
+	HASH_ITER(hh, keys->actors, actor, next)
+	{
+		size_t left = actor->count; /* the last takes the actor with it */
+
+		while (left-- && now_ns - (oldest = TAILQ_FIRST(&actor->by_age))->made_ns >= KEYS_LIFETIME_NS)
+			drop(keys, oldest);
+	}
+	while ((by_bytes = keys->bytes > KEYS_BYTES_MAX) || HASH_COUNT(keys->table) > KEYS_COUNT_MAX)
+		drop(keys, TAILQ_FIRST(&greatest(keys, by_bytes)->by_age));
 }
 
 struct keys *keys_create(struct ledger *ledger)
@@ -81,18 +131,17 @@ struct keys *keys_create(struct ledger *ledger)
 	struct keys *keys = mem_alloc(sizeof(*keys));
 
 	keys->ledger = ledger;
-	TAILQ_INIT(&keys->by_age);
 	return keys;
 }
 
 void keys_destroy(struct keys *keys)
 {
-	struct entry *entry;
+	struct entry *entry, *next;
 
 	if (!keys)
 		return;
-	while ((entry = TAILQ_FIRST(&keys->by_age)))
-		drop(keys, entry);
+	HASH_ITER(hh, keys->table, entry, next)
+	drop(keys, entry);
 	free(keys);
 }
 
@@ -187,18 +236,24 @@ static void store_act(struct keys *keys, struct entry *entry)
 	entry->record = stored;
 }
 
-/* Into both tables. What an earlier engine knew comes in any order. */
+/* Into the tables. What an earlier engine knew comes in any order. */
 static void enter(struct keys *keys, struct entry *entry)
 {
-	struct entry *before = TAILQ_LAST(&keys->by_age, by_age);
+	struct entry *before;
+	uid_t uid;
 
+	memcpy(&uid, entry->id, sizeof(uid));
+	entry->actor = actor_of(keys, uid);
+	before = TAILQ_LAST(&entry->actor->by_age, by_age);
 	while (before && before->made_ns > entry->made_ns)
 		before = TAILQ_PREV(before, by_age, link);
 	if (before)
-		TAILQ_INSERT_AFTER(&keys->by_age, before, entry, link);
+		TAILQ_INSERT_AFTER(&entry->actor->by_age, before, entry, link);
 	else
-		TAILQ_INSERT_HEAD(&keys->by_age, entry, link);
+		TAILQ_INSERT_HEAD(&entry->actor->by_age, entry, link);
 	HASH_ADD_KEYPTR(hh, keys->table, entry->id, entry->id_size, entry);
+	entry->actor->count++;
+	entry->actor->bytes += entry->reply_size;
 	keys->bytes += entry->reply_size;
 }
 
@@ -250,19 +305,20 @@ static void settle_act(struct keys *keys, struct entry *entry, keys_settle_fn se
 	if (outcome == ACT_DONE) {
 		entry->reply = reply;
 		entry->reply_size = size;
+		entry->actor->bytes += size;
 		keys->bytes += size;
 	}
 }
 
 void keys_recover(struct keys *keys, keys_settle_fn settle, void *context)
 {
-	struct entry *next;
+	struct entry *entry, *next;
 
 	for (void *record = keys->ledger ? ledger_next(keys->ledger, NULL) : NULL; record; record = ledger_next(keys->ledger, record))
 		if (ledger_kind(record) == RECORD_ACT)
 			take_act(keys, record);
-	for (struct entry *entry = TAILQ_FIRST(&keys->by_age); entry; entry = next) {
-		next = TAILQ_NEXT(entry, link);
+	HASH_ITER(hh, keys->table, entry, next)
+	{
 		if (entry->intent.process && !entry->reply)
 			settle_act(keys, entry, settle, context);
 	}

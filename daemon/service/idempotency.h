@@ -1,6 +1,7 @@
 /*
  * What idempotency keys name. For ten minutes the same key of the same user is the same act: one that started a process
- * names it, any other has its answer kept. Bounded by number and by bytes: the oldest go first.
+ * names it, any other has its answer kept. Bounded by number and by bytes: where there is too much, the oldest
+ * of the user that has most go first, so that nobody makes the keys of others be forgotten.
  */
 #pragma once
 

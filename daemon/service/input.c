@@ -11,6 +11,7 @@
 #include <uthash.h>
 
 #include "base/mem.h"
+#include "rpc/call.h"
 
 #define RANGES_MAX 32
 
@@ -110,9 +111,11 @@ void feeds_forget(struct feeds *feeds, const struct child *child)
 
 /* ---- counting ---- */
 
-void input_init(struct input *input, struct feeds *feeds, struct child *child, const struct input_observer *observer, void *context)
+void input_init(struct input *input, struct feeds *feeds, struct call *call, struct child *child, const struct input_observer *observer,
+	void *context)
 {
-	*input = (struct input){.feeds = feeds, .child = child, .observer = observer, .context = context, .granted = INPUT_WINDOW};
+	*input = (struct input){
+		.feeds = feeds, .call = call, .child = child, .observer = observer, .context = context, .granted = INPUT_WINDOW};
 }
 
 void input_finish(struct input *input)
@@ -197,12 +200,23 @@ bool input_is_idle(const struct input *input)
 	return input->done == input->received;
 }
 
+/* Counts what waits here as memory of the client. 0, or RESOURCE_EXHAUSTED. */
+static int hold(const struct input *input, struct err *err)
+{
+	size_t waiting = 0;
+
+	for (const struct input_slot *slot = input->slots; slot; slot = slot->next)
+		waiting += slot->waiting.length;
+	return call_hold(input->call, waiting, err);
+}
+
 /* Grants again what was used up, and tells when nothing is under way. */
 static void tell(struct input *input)
 {
 	uint64_t due = input->done + INPUT_WINDOW;
 	uint64_t room = due > input->granted ? due - input->granted : 0;
 
+	hold(input, NULL);
 	if (room >= INPUT_GRANT) {
 		input->granted += room;
 		input->observer->on_grant(input->context, room);
@@ -294,9 +308,10 @@ static void count_slot(struct input *input, struct input_slot *slot)
 		tell_closed(input, slot);
 }
 
-static void put(struct input *input, struct input_slot *slot, const uint8_t *bytes, size_t size, bool eof)
+static int put(struct input *input, struct input_slot *slot, const uint8_t *bytes, size_t size, bool eof, struct err *err)
 {
 	struct feed *feed = feed_of(input, slot->slot);
+	int done;
 
 	input->received += size;
 	if (slot->closed) {
@@ -313,7 +328,10 @@ static void put(struct input *input, struct input_slot *slot, const uint8_t *byt
 		write_slot(input, slot);
 		count_slot(input, slot);
 	}
-	tell(input);
+	done = hold(input, err);
+	if (done == 0)
+		tell(input);
+	return done;
 }
 
 uint64_t input_taken(const struct input *input, uint32_t slot)
@@ -379,8 +397,7 @@ int input_data(struct input *input, const Spawnd__V1__StdinData *data, struct er
 		return -EINVAL;
 	input->received += skip;
 	input->done += skip;
-	put(input, slot, skip ? data->data.data + skip : data->data.data, data->data.len - skip, data->eof);
-	return 0;
+	return put(input, slot, skip ? data->data.data + skip : data->data.data, data->data.len - skip, data->eof, err);
 }
 
 void input_whole(struct input *input, uint32_t slot, const ProtobufCBinaryData *bytes, bool eof, bool again)
@@ -392,7 +409,7 @@ void input_whole(struct input *input, uint32_t slot, const ProtobufCBinaryData *
 		return;
 	/* as if it had been granted before: the window is for what comes later */
 	input->granted += bytes->len - skip;
-	put(input, slot_of(input, slot), skip ? bytes->data + skip : bytes->data, bytes->len - skip, eof);
+	put(input, slot_of(input, slot), skip ? bytes->data + skip : bytes->data, bytes->len - skip, eof, NULL);
 }
 
 void input_on_spawned(struct input *input)

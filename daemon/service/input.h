@@ -18,6 +18,7 @@
 #define INPUT_WINDOW (1u << 20)
 #define INPUT_GRANT (256u << 10) /* granted in pieces of at least this */
 
+struct call;
 struct feeds; /* what all streams together wrote to each slot of each child */
 struct input;
 struct input_slot;
@@ -38,6 +39,7 @@ struct input_observer {
 
 struct input {
 	struct feeds *feeds;
+	struct call *call; /* of the client it comes from */
 	struct child *child;
 	const struct input_observer *observer;
 	void *context;
@@ -61,10 +63,11 @@ bool input_has_ended(const struct input *input, uint32_t slot);
 /* Whether clients can write to this slot. */
 bool input_has_slot(const struct child *child, uint32_t slot);
 
-void input_init(struct input *input, struct feeds *feeds, struct child *child, const struct input_observer *observer, void *context);
+void input_init(struct input *input, struct feeds *feeds, struct call *call, struct child *child, const struct input_observer *observer,
+	void *context);
 void input_finish(struct input *input); /* what waits here is dropped, what the child's queue has goes on */
 
-/* 0, or negative with *err: the client broke the rules (window, slot, offset) and its call fails. */
+/* 0, or negative with *err: the client broke the rules (window, slot, offset), or its user's memory is used up, and its call fails. */
 int input_data(struct input *input, const Spawnd__V1__StdinData *data, struct err *err);
 /*
  * The input of a Run, which counts for no window. `again`: the process may have got some of it by an earlier stream, and gets

@@ -53,6 +53,7 @@ static void settle(struct sending *sending, uint64_t bytes, unsigned pieces)
 	sending->pieces -= pieces;
 	sending->owed_bytes += bytes;
 	sending->owed_pieces += pieces;
+	call_hold(sending->call, sending->bytes, NULL);
 	grant(sending);
 }
 
@@ -146,6 +147,9 @@ int sending_message(struct sending *sending, const Spawnd__V1__ChannelMessage *m
 			(unsigned long long)sending->bytes, sending->pieces);
 	if (message->n_handles > CHANNEL_FDS)
 		return err_invalid(err, "message.handles", "are more than %u", CHANNEL_FDS);
+	done = call_hold(sending->call, sending->bytes + message->data.len, err);
+	if (done < 0)
+		return done;
 	done = take_handles(sending, message, handles, &piece.handle_count, err);
 	if (done < 0) {
 		for (size_t i = 0; i < piece.handle_count; i++)

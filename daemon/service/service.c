@@ -160,7 +160,7 @@ struct service *service_create(const struct service_config *config, struct err *
 	service = mem_alloc(sizeof(*service));
 	service->persist = persist;
 	service->config = *config;
-	service->sessions = sessions_create(config->loop, on_lost, service);
+	service->sessions = sessions_create(config->loop, config->quotas, on_lost, service);
 	service->keys = keys_create(config->ledger);
 	service->feeds = feeds_create();
 	service->channels = channels_create(children_host(config->children));

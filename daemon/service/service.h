@@ -15,6 +15,7 @@
 struct children;
 struct loop;
 struct peer;
+struct quotas;
 struct service;
 struct spec;
 
@@ -61,6 +62,7 @@ struct service_config {
 	_Atomic uint64_t *event_seq; /* outlives the engine; NULL: events begin at 1 */
 	const char *state_dir;       /* NULL: nothing can be persisted */
 	struct loop *loop;
+	struct quotas *quotas;     /* what users have and may have; NULL: nobody counts */
 	struct children *children; /* service observes it (children_observe) until it is destroyed */
 	const struct service_host *host;
 	void *context; /* first argument of the host's functions */

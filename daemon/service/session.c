@@ -8,6 +8,7 @@
 
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/quota.h"
 
 #define HELD_PRUNE 64u
 
@@ -36,6 +37,7 @@ struct session {
 	struct key key;
 	uint64_t id;
 	struct context *context; /* NULL: it told none */
+	struct charge charge;
 	unsigned connections;
 	struct peer *peer;        /* the last of them; NULL: none */
 	struct loop_timer *timer; /* runs while there is no connection; NULL: never lost one */
@@ -52,6 +54,7 @@ struct hold {
 
 struct sessions {
 	struct loop *loop;
+	struct quotas *quotas;
 	session_lost_fn lost;
 	void *lost_context;
 	struct session *keyed;
@@ -255,11 +258,12 @@ void session_fill_context(const struct session *session, struct spec_context *ou
 
 /* ---- sessions ---- */
 
-struct sessions *sessions_create(struct loop *loop, session_lost_fn lost, void *context)
+struct sessions *sessions_create(struct loop *loop, struct quotas *quotas, session_lost_fn lost, void *context)
 {
 	struct sessions *sessions = mem_alloc(sizeof(*sessions));
 
 	sessions->loop = loop;
+	sessions->quotas = quotas;
 	sessions->lost = lost;
 	sessions->lost_context = context;
 	return sessions;
@@ -275,6 +279,7 @@ static void destroy(struct session *session)
 		sessions->nameless = NULL;
 	loop_timer_destroy(session->timer);
 	context_unref(sessions, session->context);
+	charge_end(&session->charge);
 	free(session->held);
 	free(session);
 	sessions->count--;
@@ -320,6 +325,8 @@ static struct session *make(struct sessions *sessions, const struct key *key)
 	session->sessions = sessions;
 	memcpy(&session->key, key, sizeof(*key)); /* hashed as a whole, padding too */
 	session->id = ++sessions->last_id;
+	charge_begin(&session->charge, sessions->quotas, key->uid);
+	charge_set(&session->charge, QUOTA_MEMORY, sizeof(*session));
 	sessions->count++;
 	if (key->length)
 		HASH_ADD(hh, sessions->keyed, key, sizeof(session->key), session);
@@ -332,8 +339,11 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 	struct session *session = NULL;
 	struct context *old;
 	struct key key;
+	size_t size = hello->context ? spawnd__v1__client_context__get_packed_size(hello->context) : 0;
 	int done = check_hello(hello, err);
 
+	if (done == 0)
+		done = quotas_check(sessions->quotas, uid, QUOTA_MEMORY, sizeof(*session) + size, err);
 	if (done < 0)
 		return done;
 	memset(&key, 0, sizeof(key));
@@ -349,6 +359,7 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 	old = session->context;
 	session->context = hello->context ? context_of(sessions, hello->context) : NULL;
 	context_unref(sessions, old);
+	charge_set(&session->charge, QUOTA_MEMORY, sizeof(*session) + size);
 	session->connections++;
 	if (session->timer)
 		loop_timer_cancel(session->timer);

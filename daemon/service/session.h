@@ -23,13 +23,15 @@
 
 struct loop;
 struct peer;
+struct quotas;
 struct session;
 struct sessions;
 
 /* Told when the last hold of a process was lost. */
 typedef void (*session_lost_fn)(void *context, uint64_t process);
 
-struct sessions *sessions_create(struct loop *loop, session_lost_fn lost, void *context);
+/* quotas: what a session holds is its user's memory; NULL: nobody counts. */
+struct sessions *sessions_create(struct loop *loop, struct quotas *quotas, session_lost_fn lost, void *context);
 void sessions_destroy(struct sessions *sessions); /* NULL is fine; nothing is lost by it */
 
 /* Opens the session of a connection, or joins the one of its key. 0, or negative with *err. */

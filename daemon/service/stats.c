@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/quota.h"
 #include "service/internal.h"
 #include "spawnd/v1/admin.pb-c.h"
 
@@ -42,6 +43,47 @@ static void collect(struct service *service, struct numbers *numbers)
 static uint64_t bucket_bound(size_t i)
 {
 	return i == LOOP_BUCKETS - 1 ? 0 : UINT64_C(1) << i;
+}
+
+/* What one user has. The message is one block of memory. */
+static Spawnd__V1__UserUse *user_use(const struct quota_user *user)
+{
+	struct {
+		Spawnd__V1__UserUse user;
+		Spawnd__V1__QuotaUse quotas[QUOTA_COUNT], *list[QUOTA_COUNT];
+	} *block = mem_alloc(sizeof(*block));
+
+	spawnd__v1__user_use__init(&block->user);
+	block->user.uid = quota_uid(user);
+	block->user.n_quotas = QUOTA_COUNT;
+	block->user.quotas = block->list;
+	for (enum quota quota = 0; quota < QUOTA_COUNT; quota++) {
+		Spawnd__V1__QuotaUse *use = block->list[quota] = &block->quotas[quota];
+
+		spawnd__v1__quota_use__init(use);
+		use->name = (char *)quota_name(quota);
+		use->used = quota_used(user, quota);
+		use->limit = quota_limit(user, quota);
+		if (use->limit != QUOTA_UNLIMITED)
+			use->_limit_case = SPAWND__V1__QUOTA_USE___LIMIT_LIMIT;
+	}
+	return &block->user;
+}
+
+/* Every user that has something. */
+static void list_users(const struct quotas *quotas, Spawnd__V1__StatsReply *reply)
+{
+	for (const struct quota_user *user = quotas_next(quotas, NULL); user; user = quotas_next(quotas, user)) {
+		reply->users = mem_realloc(reply->users, (reply->n_users + 1) * sizeof(*reply->users));
+		reply->users[reply->n_users++] = user_use(user);
+	}
+}
+
+static void free_users(Spawnd__V1__StatsReply *reply)
+{
+	for (size_t i = 0; i < reply->n_users; i++)
+		free(reply->users[i]);
+	free(reply->users);
 }
 
 int handle_stats(struct call *call, const ProtobufCMessage *message, struct err *err)
@@ -82,7 +124,9 @@ int handle_stats(struct call *call, const ProtobufCMessage *message, struct err 
 		buckets[i].count = numbers.passes[i];
 		list[i] = &buckets[i];
 	}
+	list_users(service_get()->config.quotas, &reply);
 	call_reply(call, &reply.base);
+	free_users(&reply);
 	return 0;
 }
 
@@ -123,6 +167,22 @@ static void histogram(struct buf *text, const uint64_t *passes)
 	}
 }
 
+/* A family with a sample for every quota of every user. Of what is unlimited there is no limit to tell. */
+static void print_quotas(struct buf *text, const struct quotas *quotas, const char *name, const char *help,
+	uint64_t (*value_of)(const struct quota_user *user, enum quota quota))
+{
+	print(text, "# TYPE spawnd_%s gauge\n# HELP spawnd_%s %s\n", name, name, help);
+	for (const struct quota_user *user = quotas_next(quotas, NULL); user; user = quotas_next(quotas, user)) {
+		for (enum quota quota = 0; quota < QUOTA_COUNT; quota++) {
+			uint64_t value = value_of(user, quota);
+
+			if (value != QUOTA_UNLIMITED)
+				print(text, "spawnd_%s{uid=\"%u\",quota=\"%s\"} %" PRIu64 "\n", name, (unsigned)quota_uid(user),
+					quota_name(quota), value);
+		}
+	}
+}
+
 static void print_metrics(struct buf *text, const struct numbers *numbers)
 {
 	const struct service_facts *facts = &numbers->facts;
@@ -147,6 +207,8 @@ static void print_metrics(struct buf *text, const struct numbers *numbers)
 	metric(text, "descriptors_limit", "gauge", "Descriptors the engine may have.", facts->fds_limit);
 	metric(text, "uptime_milliseconds", "gauge", "Time since this engine began.", facts->uptime_ms);
 	metric(text, "degraded", "gauge", "What this machine does not let the daemon do.", facts->degraded_count);
+	print_quotas(text, service_get()->config.quotas, "quota_used", "What users have of what all share.", quota_used);
+	print_quotas(text, service_get()->config.quotas, "quota_limit", "What they may have of it, where it is limited.", quota_limit);
 	histogram(text, numbers->passes);
 	print(text, "# EOF\n");
 }

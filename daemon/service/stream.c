@@ -485,7 +485,7 @@ void stream_create(struct call *call, struct stream_start *start)
 	stream->late_slots = start->late_slots;
 	stream->late_count = start->late_count;
 	outflow_init(&stream->outflow, call, stream->child);
-	input_init(&stream->input, stream->service->feeds, stream->child, &input_observer, stream);
+	input_init(&stream->input, stream->service->feeds, call, stream->child, &input_observer, stream);
 	open_channel(stream, start);
 	open_windows(stream, start);
 	if (holds(stream)) {

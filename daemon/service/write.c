@@ -198,7 +198,7 @@ int handle_write(struct call *call, const ProtobufCMessage *message, struct err 
 	writer->call = call;
 	writer->child = child;
 	writer->slot = request->start->slot;
-	input_init(&writer->input, service->feeds, child, &input_observer, writer);
+	input_init(&writer->input, service->feeds, call, child, &input_observer, writer);
 	child_observe(child, &observer, writer);
 	call_set_ops(call, &ops, writer);
 	if (request->start->tell_offset)

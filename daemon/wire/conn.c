@@ -48,8 +48,10 @@ struct conn {
 	struct buf in;
 	uint64_t in_position; /* in the stream, of in.bytes */
 	uint64_t next_start;  /* of the first frame whose header has not been seen whole */
-	size_t skip;          /* bytes of an oversized frame still to throw away */
+	uint32_t frame_max;
+	size_t skip; /* bytes of an oversized frame still to throw away */
 	TAILQ_HEAD(, in_fds) in_fds;
+	size_t in_fd_count;       /* of those, and of the delivered */
 	struct in_fds *delivered; /* with the frame that conn_next returned last */
 	size_t delivered_size;
 	TAILQ_HEAD(outs, out) outs;
@@ -62,6 +64,7 @@ struct conn *conn_create(int fd)
 	struct conn *conn = mem_alloc(sizeof(*conn));
 
 	conn->fd = fd;
+	conn->frame_max = FRAME_LENGTH_MAX;
 	TAILQ_INIT(&conn->in_fds);
 	TAILQ_INIT(&conn->outs);
 	fd_set_nonblock(fd, true);
@@ -69,10 +72,11 @@ struct conn *conn_create(int fd)
 }
 
 /* Closes the descriptors nobody took. */
-static void destroy_in_fds(struct in_fds *fds)
+static void destroy_in_fds(struct conn *conn, struct in_fds *fds)
 {
 	if (!fds)
 		return;
+	conn->in_fd_count -= fds->count;
 	for (size_t i = 0; i < fds->count; i++)
 		fd_close(&fds->fds[i]);
 	free(fds);
@@ -97,10 +101,10 @@ void conn_destroy(struct conn *conn)
 
 	if (!conn)
 		return;
-	destroy_in_fds(conn->delivered);
+	destroy_in_fds(conn, conn->delivered);
 	while ((fds = TAILQ_FIRST(&conn->in_fds))) {
 		TAILQ_REMOVE(&conn->in_fds, fds, link);
-		destroy_in_fds(fds);
+		destroy_in_fds(conn, fds);
 	}
 	while ((out = TAILQ_FIRST(&conn->outs)))
 		destroy_out(conn, out);
@@ -112,6 +116,11 @@ void conn_destroy(struct conn *conn)
 int conn_fd(const struct conn *conn)
 {
 	return conn->fd;
+}
+
+void conn_set_frame_max(struct conn *conn, uint32_t bytes)
+{
+	conn->frame_max = bytes < FRAME_LENGTH_MAX ? bytes : FRAME_LENGTH_MAX;
 }
 
 int conn_steal_fd(struct conn *conn)
@@ -162,11 +171,12 @@ static void take_chunk(struct conn *conn, size_t size, const int *fds, size_t co
 	kept = mem_alloc(sizeof(*kept) + count * sizeof(int));
 	kept->position = start;
 	kept->count = count;
+	conn->in_fd_count += count;
 	memcpy(kept->fds, fds, count * sizeof(int));
 	if (found)
 		TAILQ_INSERT_TAIL(&conn->in_fds, kept, link);
 	else
-		destroy_in_fds(kept);
+		destroy_in_fds(conn, kept);
 }
 
 /* Forgets the frame that was delivered last. */
@@ -181,7 +191,7 @@ static void release_delivered(struct conn *conn)
 		/* after a large one more of the kind is likely: keep the room for it */
 		buf_trim(&conn->in, was_large ? LARGE_CAPACITY : IDLE_CAPACITY);
 	}
-	destroy_in_fds(conn->delivered);
+	destroy_in_fds(conn, conn->delivered);
 	conn->delivered = NULL;
 }
 
@@ -193,6 +203,8 @@ static void skip_bytes(struct conn *conn)
 	buf_consume(&conn->in, size);
 	conn->in_position += size;
 	conn->skip -= size;
+	if (size)
+		buf_trim(&conn->in, IDLE_CAPACITY);
 }
 
 /* Whether what is buffered breaks off inside a frame. */
@@ -206,7 +218,7 @@ static size_t missing_bytes(const struct conn *conn)
 {
 	uint64_t end = conn->in_position + conn->in.length;
 
-	return !conn->skip && conn->next_start > end && conn->next_start - end <= FRAME_LENGTH_MAX ? (size_t)(conn->next_start - end) : 0;
+	return !conn->skip && conn->next_start > end && conn->next_start - end <= conn->frame_max ? (size_t)(conn->next_start - end) : 0;
 }
 
 /*
@@ -261,7 +273,7 @@ static void deliver_fds(struct conn *conn, struct frame *frame)
 	while ((fds = TAILQ_FIRST(&conn->in_fds)) && fds->position <= conn->in_position) {
 		TAILQ_REMOVE(&conn->in_fds, fds, link);
 		if (fds->position < conn->in_position || conn->delivered) {
-			destroy_in_fds(fds);
+			destroy_in_fds(conn, fds);
 			continue;
 		}
 		conn->delivered = fds;
@@ -280,7 +292,7 @@ bool conn_next(struct conn *conn, struct frame *frame_out)
 	frame_decode(conn->in.bytes, &frame.header);
 	if (frame.header.length > FRAME_SKIP_MAX)
 		return false;
-	if (frame.header.length > FRAME_LENGTH_MAX) {
+	if (frame.header.length > conn->frame_max) {
 		deliver_fds(conn, &frame);
 		frame.oversized = true;
 		buf_consume(&conn->in, FRAME_HEADER_SIZE);
@@ -307,7 +319,7 @@ bool conn_partial(const struct conn *conn, struct frame_header *header_out, cons
 	if (conn->skip || length < FRAME_HEADER_SIZE)
 		return false;
 	frame_decode(bytes, header_out);
-	if (header_out->length > FRAME_LENGTH_MAX || length - FRAME_HEADER_SIZE >= header_out->length)
+	if (header_out->length > conn->frame_max || length - FRAME_HEADER_SIZE >= header_out->length)
 		return false;
 	*payload_out = bytes + FRAME_HEADER_SIZE;
 	*size_out = length - FRAME_HEADER_SIZE;
@@ -566,4 +578,9 @@ size_t conn_pending(const struct conn *conn)
 size_t conn_memory(const struct conn *conn)
 {
 	return sizeof(*conn) + conn->in.capacity + conn->pending;
+}
+
+size_t conn_fds(const struct conn *conn)
+{
+	return conn->in_fd_count;
 }

@@ -26,7 +26,7 @@ struct conn;
 struct frame {
 	struct frame_header header;
 	const uint8_t *payload; /* NULL when oversized */
-	bool oversized;         /* longer than FRAME_LENGTH_MAX: its bytes are thrown away */
+	bool oversized;         /* longer than may be: its bytes are thrown away */
 	int *fds;               /* that came with its first byte */
 	size_t fd_count;
 };
@@ -34,6 +34,8 @@ struct frame {
 struct conn *conn_create(int fd /* takes, sets O_NONBLOCK */);
 void conn_destroy(struct conn *conn); /* NULL is fine; closes descriptors nobody took */
 int conn_fd(const struct conn *conn); /* borrowed */
+/* Frames longer than this are thrown away as oversized; at most, and at first, FRAME_LENGTH_MAX. */
+void conn_set_frame_max(struct conn *conn, uint32_t bytes);
 int conn_steal_fd(struct conn *conn); /* the caller's from here on; the connection can only be destroyed */
 
 /*
@@ -85,3 +87,5 @@ uint64_t conn_sent(const struct conn *conn);
 size_t conn_pending(const struct conn *conn);
 /* Bytes held for this connection in both directions. */
 size_t conn_memory(const struct conn *conn);
+/* Descriptors that came and that nobody has taken yet. */
+size_t conn_fds(const struct conn *conn);

@@ -1,18 +1,15 @@
 """Who may do what: every method for every role, whose processes they are, run-as, namespaces, no_new_privs, audit."""
 import os
 import pathlib
-import shutil
 import signal
 import stat
-import tempfile
 
 import pytest
 
 import ttrpc
 import users
-from harness import BIN, Daemon
 from ttrpc import Closed, RpcError, admin, common, events, processes
-from users import ALICE, BOB, CAROL, GROUP, client, configure
+from users import ALICE, BOB, CAROL, GROUP, client, refusal, reload
 
 ROLES = ["observe", "attach", "signal", "spawn", "admin"]
 UID = {role: 61011 + i for i, role in enumerate(ROLES)}
@@ -103,54 +100,9 @@ def try_method(connected, name, process):
         return error.code
 
 
-@pytest.fixture
-def open_daemon():
-    """Starts daemons with a configuration in a directory that everybody may pass."""
-    users.need_root()
-    started, directories = [], []
-
-    def make(*lines, args=(), uid=0, own_directory=False):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="spawnd-security-"))
-        directories.append(directory)
-        directory.chmod(0o711)
-        daemon = Daemon(directory, ["--config", str(configure(directory, *lines)), *args])
-        if uid:
-            os.chown(directory, uid, uid)
-            daemon.preexec = lambda: (os.setgroups([]), os.setgid(uid), os.setuid(uid))
-        if own_directory:
-            daemon.socket, daemon.place = directory / "spawnd" / "spawnd.sock", []
-            daemon.env.pop("SPAWND_SOCKET")
-            daemon.env["XDG_RUNTIME_DIR"] = str(directory)
-        started.append(daemon)
-        return daemon.start()
-
-    yield make
-    for daemon in started:
-        daemon.stop()
-    for directory in directories:
-        shutil.rmtree(directory)
-
-
-def reload(daemon, *lines):
-    """Another configuration; returns when it is in force."""
-    configure(daemon.directory, *lines)
-    before = daemon.log.read_text().count("configuration:")
-    os.kill(daemon.pid, signal.SIGHUP)
-    with daemon.client() as root:
-        while daemon.log.read_text().count("configuration:") == before:
-            root.call("Admin", "Ping", admin.PingRequest(), admin.PingReply())
-
-
 def victim(connected):
     """A process that runs until it is killed, of whoever asks."""
     return connected.start("sleep", "1000", stdio=[ttrpc.stdio(0, ttrpc.PIPE)])
-
-
-def refusal(action):
-    with pytest.raises(RpcError) as caught:
-        action()
-    assert caught.value.code == "PERMISSION_DENIED", caught.value
-    return caught.value
 
 
 # ---- who may connect

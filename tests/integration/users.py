@@ -6,11 +6,17 @@ import array
 import contextlib
 import ctypes
 import os
+import pathlib
+import shutil
+import signal
 import socket
+import tempfile
 
 import pytest
 
 import ttrpc
+from harness import Daemon
+from ttrpc import admin
 
 ALICE, BOB, CAROL = 61001, 61002, 61003  # uid and gid of nobody else
 GROUP = 61050
@@ -85,3 +91,48 @@ def configure(daemon_directory, *lines):
     path = daemon_directory / "spawnd.conf"
     path.write_text("".join(line + "\n" for line in lines))
     return path
+
+
+@pytest.fixture
+def open_daemon():
+    """Starts daemons with a configuration in a directory that everybody may pass."""
+    need_root()
+    started, directories = [], []
+
+    def make(*lines, args=(), uid=0, own_directory=False):
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="spawnd-security-"))
+        directories.append(directory)
+        directory.chmod(0o711)
+        daemon = Daemon(directory, ["--config", str(configure(directory, *lines)), *args])
+        if uid:
+            os.chown(directory, uid, uid)
+            daemon.preexec = lambda: (os.setgroups([]), os.setgid(uid), os.setuid(uid))
+        if own_directory:
+            daemon.socket, daemon.place = directory / "spawnd" / "spawnd.sock", []
+            daemon.env.pop("SPAWND_SOCKET")
+            daemon.env["XDG_RUNTIME_DIR"] = str(directory)
+        started.append(daemon)
+        return daemon.start()
+
+    yield make
+    for daemon in started:
+        daemon.stop()
+    for directory in directories:
+        shutil.rmtree(directory)
+
+
+def reload(daemon, *lines):
+    """Another configuration; returns when it is in force."""
+    configure(daemon.directory, *lines)
+    before = daemon.log.read_text().count("configuration:")
+    os.kill(daemon.pid, signal.SIGHUP)
+    with daemon.client() as root:
+        while daemon.log.read_text().count("configuration:") == before:
+            root.call("Admin", "Ping", admin.PingRequest(), admin.PingReply())
+
+
+def refusal(action, code="PERMISSION_DENIED"):
+    with pytest.raises(ttrpc.RpcError) as caught:
+        action()
+    assert caught.value.code == code, caught.value
+    return caught.value

@@ -119,8 +119,8 @@ static void go_down(uint32_t index, bool told)
 	run_ms(1);
 }
 
-/* A plan for slot (and owner 100 + slot), with `count` descriptors. */
-static int submit(uint32_t slot, const int *fds, size_t count)
+/* A plan of a user for slot (and owner 100 + slot), with `count` descriptors. */
+static int submit_of(uid_t user, uint32_t slot, const int *fds, size_t count)
 {
 	uint8_t record[64];
 	spawnd_runtime_v1_Plan plan = {.owner = 100 + slot, .journal_slot = slot};
@@ -129,9 +129,21 @@ static int submit(uint32_t slot, const int *fds, size_t count)
 
 	atomic_store(&world.slots[slot].owner, 100 + slot);
 	pb_encode(&stream, spawnd_runtime_v1_Plan_fields, &plan);
-	return launch_submit(world.launch, 100 + slot, slot,
-		(struct packed_plan){.record = mem_dup(record, stream.bytes_written), .size = stream.bytes_written, .memfd = -1}, fds,
-		count, on_launched, &world.answers[slot], &err);
+	return launch_submit(world.launch,
+		&(struct launch_plan){
+			.owner = 100 + slot,
+			.user = user,
+			.slot = slot,
+			.packed = {.record = mem_dup(record, stream.bytes_written), .size = stream.bytes_written, .memfd = -1},
+			.fds = fds,
+			.fd_count = count,
+		},
+		on_launched, &world.answers[slot], &err);
+}
+
+static int submit(uint32_t slot, const int *fds, size_t count)
+{
+	return submit_of(1, slot, fds, count);
 }
 
 /* The slot of the plan that the launcher of this number got, or -1 when it got none. Closes descriptors, counting them. */
@@ -342,7 +354,7 @@ void test_all_launchers_blocked_is_an_error(void)
 	for (uint32_t i = 0; i < LAUNCHERS_MAX; i++) {
 		CU_ASSERT_TRUE(world.started[i]);
 		come_up(i);
-		submit(i, NULL, 0);
+		submit_of(i % 2, i, NULL, 0);
 		CU_ASSERT_EQUAL(take_plan(i, NULL), (int)i);
 		run_ms(STUCK_MS + 25);
 	}
@@ -351,6 +363,33 @@ void test_all_launchers_blocked_is_an_error(void)
 	answer_plan(4, 4, 44, 0, 0);
 	CU_ASSERT_EQUAL(submit(30, NULL, 0), 0);
 	CU_ASSERT_EQUAL(take_plan(4, NULL), 30);
+	close_world();
+}
+
+void test_a_user_blocks_its_part_of_the_launchers_and_others_have_the_rest(void)
+{
+	open_world();
+	for (uint32_t i = 0; i < LAUNCHERS_USER; i++) {
+		come_up(i);
+		submit(i, NULL, 0);
+		CU_ASSERT_EQUAL(take_plan(i, NULL), (int)i);
+		if (i + 1 == LAUNCHERS_USER) {
+			submit(20, NULL, 0);
+			CU_ASSERT_EQUAL(world.answers[20].calls, 0); /* it is not known yet that they are blocked */
+		}
+		run_ms(STUCK_MS + 25);
+	}
+	CU_ASSERT_EQUAL(world.answers[20].calls, 1);
+	CU_ASSERT_EQUAL(world.answers[20].error, EAGAIN);
+	CU_ASSERT_EQUAL(submit(30, NULL, 0), -EAGAIN);
+	CU_ASSERT_TRUE(world.started[LAUNCHERS_USER]);
+	come_up(LAUNCHERS_USER);
+	CU_ASSERT_EQUAL(submit_of(2, 31, NULL, 0), 0);
+	CU_ASSERT_EQUAL(take_plan(LAUNCHERS_USER, NULL), 31);
+	answer_plan(LAUNCHERS_USER, 31, 77, 0, 0);
+	CU_ASSERT_EQUAL(world.answers[31].pid, 77);
+	answer_plan(4, 4, 44, 0, 0);
+	CU_ASSERT_EQUAL(submit(30, NULL, 0), 0);
 	close_world();
 }
 

@@ -242,3 +242,36 @@ void test_thousands_come_and_go(void)
 	CU_ASSERT_EQUAL(fixture.last_id, 640);
 	fixture_finish(&fixture);
 }
+
+/* The id of a process of this user that has ended and that nobody follows. */
+static uint64_t end_one_of(uid_t uid)
+{
+	struct spec_context context = test_context;
+	struct request request = {0};
+	struct child *child;
+	struct spec *spec;
+
+	request_init(&request, "exit 0");
+	CU_ASSERT_EQUAL_FATAL(spec_compile(&request.spec, &context, SPEC_START, &spec, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(child_create(fixture.children, spec, &(struct record_origin){.uid = uid}, NULL, 0, &child, NULL), 0);
+	spec_unref(spec);
+	fixture.history[0] = 0;
+	child_observe(child, &note_observer, &fixture);
+	run_until(&fixture, "closed");
+	child_unobserve(child, &fixture);
+	return child_id(child);
+}
+
+void test_a_full_journal_forgets_those_of_the_user_with_most(void)
+{
+	uint64_t first;
+
+	fixture_init(&fixture);
+	fixture.slots_max = 5;
+	first = end_one_of(1);
+	for (int i = 0; i < 20; i++)
+		end_one_of(2);
+	CU_ASSERT_PTR_NOT_NULL(children_find(fixture.children, first));
+	CU_ASSERT_EQUAL(children_kept(fixture.children), 5);
+	fixture_finish(&fixture);
+}

@@ -33,7 +33,7 @@ static void on_gone(void *context, struct peer *who)
 }
 
 /* Both ends are taken. */
-static inline void open_peer_on(const struct method *methods, size_t count, int fd, int client_fd)
+static inline void open_peer_with(const struct method *methods, size_t count, int fd, int client_fd, struct quotas *quotas)
 {
 	static const struct peer_observer observer = {authorize, on_gone};
 
@@ -41,8 +41,14 @@ static inline void open_peer_on(const struct method *methods, size_t count, int 
 	forbidden = 0;
 	loop = loop_create();
 	server = (struct peer_server){.loop = loop, .methods = {methods, count}, .observer = &observer, .stall_ms = 60000};
+	server.quotas = quotas;
 	peer = peer_create(&server, fd);
 	client = conn_create(client_fd);
+}
+
+static inline void open_peer_on(const struct method *methods, size_t count, int fd, int client_fd)
+{
+	open_peer_with(methods, count, fd, client_fd, NULL);
 }
 
 static inline void open_peer(const struct method *methods, size_t count)

@@ -31,6 +31,8 @@ struct call {
 	const struct method *method;
 	const struct call_ops *ops;
 	void *context;
+	size_t held;       /* by the handler */
+	size_t held_max;   /* 0: as much as it likes */
 	uint64_t bytes;    /* credit */
 	unsigned messages; /* credit */
 	bool wants_send;
@@ -239,6 +241,14 @@ int call_take_fd(struct call *call, uint32_t index, const char *field, int *fd_o
 int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_out, struct err *err)
 {
 	return err_invalid(err, field, "no descriptors in tests");
+}
+
+int call_hold(struct call *call, size_t bytes, struct err *err)
+{
+	bool more = bytes > call->held;
+
+	call->held = bytes;
+	return more && call->held_max && bytes > call->held_max ? err_set(err, STATUS_RESOURCE_EXHAUSTED, "too much is held") : 0;
 }
 
 uid_t peer_uid(const struct peer *peer)

@@ -22,7 +22,7 @@ static void on_lost(void *context, uint64_t process)
 static void begin(void)
 {
 	loop = loop_create();
-	sessions = sessions_create(loop, on_lost, NULL);
+	sessions = sessions_create(loop, NULL, on_lost, NULL);
 	lost_count = 0;
 }
 
