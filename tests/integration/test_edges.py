@@ -262,24 +262,29 @@ def test_frames_of_other_types_are_ignored(client):
 
 def test_the_end_of_stdin_counts_what_the_kernel_took(client):
     client.hello()
+    go_on = stdio(3, PIPE, direction=processes.Stdio.DIRECTION_IN)
 
     def told(script, size, late=b""):
-        stream = client.spawn("sh", "-c", script)
+        stream = client.spawn("sh", "-c", f"{script}; exec sleep 1000", stdio=[go_on])
+        names, written = [], None
+        if not late:
+            names.append(stream.receive().WhichOneof("event"))
         stream.write(b"x" * size, eof=bool(late))
         if late:
             stream.write(late)
-        names, written = [], None
+        stream.write(b"\n", slot=3)
         for event in stream:
             names.append(event.WhichOneof("event"))
             if names[-1] == "stdin_closed":
                 written = event.stdin_closed.written
+                stream.control(signal=processes.SignalCommand(signal=signal.SIGKILL, scope=processes.KILL_SCOPE_TREE))
         assert names[0] == "spawned" and names.count("stdin_closed") == 1
         return written
 
-    assert told("head -c 1 >/dev/null; exec 0<&-; sleep 0.3", 300000) >= 65536
-    assert told("exec sleep 0.1", 300000) == 65536
+    assert told("read x <&3; exec 0<&-", 300000) == 65536
+    assert told("read x <&3; head -c 1 >/dev/null; exec 0<&-", 300000) >= 65536
     assert told("cat >/dev/null", 300000, b"late") == 300000
-    assert told("sleep 0.1; exec cat >/dev/null", 5, b"late") == 5
+    assert told("read x <&3", 5, b"late") == 5
 
 
 @pytest.mark.parametrize("number", [-1, 0, 65, 1 << 20])
