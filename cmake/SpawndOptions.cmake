@@ -14,10 +14,14 @@ set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
 
 set(SPAWND_SANITIZE "" CACHE STRING "value of -fsanitize for everything but keeper and launcher")
 option(SPAWND_COVERAGE "instrument for gcov" OFF)
+option(SPAWND_FAILPOINTS "build with the places where tests have the engine die (daemon/base/failpoint.h)" OFF)
 option(SPAWND_FUZZ "build the libFuzzer targets (clang only)" OFF)
 
 add_library(spawnd_flags INTERFACE)
 target_compile_definitions(spawnd_flags INTERFACE _GNU_SOURCE SPAWND_VERSION="${PROJECT_VERSION}")
+if(SPAWND_FAILPOINTS)
+	target_compile_definitions(spawnd_flags INTERFACE SPAWND_FAILPOINTS)
+endif()
 target_compile_options(spawnd_flags INTERFACE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 	-Wpointer-arith -Wformat=2 -Wundef -Wwrite-strings -Wno-unused-parameter -fno-strict-aliasing -fstack-protector-strong)
 target_include_directories(spawnd_flags INTERFACE ${CMAKE_SOURCE_DIR}/daemon)

@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RELEASE = ROOT / "build"
 ASAN = ROOT / "build" / "asan"
 TSAN = ROOT / "build" / "tsan"
+FAILPOINTS = ROOT / "build" / "failpoints"
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -45,6 +46,7 @@ SUITES = [
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("conformance", pytest("tests/conformance"), {"SPAWND_BUILD": str(RELEASE)}),
     ("chaos", pytest("tests/chaos"), {"SPAWND_BUILD": str(RELEASE)}),
+    ("failpoints", pytest("tests/failpoints"), {"SPAWND_BUILD": str(FAILPOINTS)}),
 ]
 
 

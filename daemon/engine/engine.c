@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/ledger.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -361,6 +362,7 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 		return -EINVAL;
 	recovery.children = service.children = engine->children;
 	recover_children(&recovery);
+	failpoint("recover-made");
 	service.ledger = engine->ledger;
 	service.event_seq = slots_event_seq(engine->slots);
 	engine->service = service_create(&service, err);
@@ -384,6 +386,7 @@ static void serve(struct engine *engine)
 	open_to_others(engine);
 	keeper_start(engine->keeper);
 	children_resume(engine->children);
+	failpoint("recover-resumed");
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
 	on_rescan(engine); /* what ended while no engine was there */
 	slots_settle(engine->slots);

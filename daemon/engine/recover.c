@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/ledger.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -173,6 +174,7 @@ static void make_child(const struct recovery *recovery, struct found *found, str
 	for (size_t i = 0; i < count; i++)
 		fds[i] = (struct recovered_fd){.kind = stored[i].kind, .index = stored[i].index, .fd = fd_steal(&stored[i].fd)};
 	child_recover(recovery->children, &recovered);
+	failpoint("recover-child");
 	for (size_t i = 0; i < count; i++)
 		fd_close(&fds[i].fd);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -85,6 +86,7 @@ static void close_child(struct child *child)
 	child_pin(child);
 	if (!record_has(child->record, RECORD_CLOSED))
 		CHILD_TELL(child, on_closed);
+	failpoint("close-telling");
 	record_flag(child->record, RECORD_CLOSED);
 	if (child->shutdown_waits) {
 		child->shutdown_waits = false;
@@ -235,6 +237,13 @@ static void find_late_failure(struct child *child, const struct journal_slot *sl
 	child->reason = CHILD_REASON_SPAWN_FAILED;
 }
 
+void child_trim_tree(struct child *child)
+{
+	tree_trim(&child->tree);
+	if (child->tree.empty && child->record)
+		child->record->tree = RECORD_TREE_EMPTY; /* the directory may be another's from now on */
+}
+
 /* It has ended: the record is in its slot. */
 static void on_exit_record(struct child *child)
 {
@@ -257,14 +266,16 @@ static void on_exit_record(struct child *child)
 	children->kept++;
 	account_exited(child);
 	child->tree.reaped = true;
-	tree_trim(&child->tree);
+	child_trim_tree(child);
 	if (child->timer)
 		loop_timer_cancel(child->timer);
 	child_pin(child);
 	inputs_close(child);
 	if (!record_has(child->record, RECORD_EXIT_TOLD))
 		CHILD_TELL(child, on_exited);
+	failpoint("exit-telling");
 	record_flag(child->record, RECORD_EXIT_TOLD);
+	failpoint("exit-told");
 	kills_on_exit(child);
 	drain(child);
 	close_if_done(child);
@@ -298,6 +309,7 @@ static void on_running(struct child *child, pid_t pid)
 	struct journal_slot *slot = host->slot(host->context, child->journal_slot);
 	uint64_t timeout_ms = child->spec->message->timeout_ms;
 
+	failpoint("start-launched");
 	child->pid = child->tree.pid = pid;
 	child->started_at_ns = slot->started_at_ns;
 	child_set_state(child, CHILD_RUNNING);
@@ -606,12 +618,17 @@ static int start(struct child *child, int *fds, size_t fd_count, struct err *err
 		done = child_open_logfile(child, err);
 	if (done == 0)
 		done = store(child, err);
+	if (done == 0 && failpoint("start-stored") < 0)
+		done = err_errno(err, EIO, "sendmsg", NULL);
 	if (done < 0)
 		return done;
 	create_streams(child);
 	tree_enter(child->children->trees, &child->tree, child->id, !child->spec->message->no_tree);
 	ledger_commit(child->record);
-	return launch(child, err);
+	failpoint("start-noted");
+	done = launch(child, err);
+	failpoint("start-ordered");
+	return done;
 }
 
 static int take_slot(struct children *children, uint64_t id, uint32_t *slot_out, struct err *err)

@@ -176,6 +176,8 @@ void child_free(struct child *child);
 struct child *child_make(struct children *children, uint64_t id, struct spec *spec, struct record *record);
 void child_set_timer(struct child *child, uint64_t ms); /* timeout, or drain */
 const struct slot_spec *child_find_slot(const struct spec *spec, uint32_t slot);
+/* Gives the directory of its tree back when it has ended and left nobody in it. */
+void child_trim_tree(struct child *child);
 int child_open_logfile(struct child *child, struct err *err);
 extern const struct output_observer child_output_observer;
 

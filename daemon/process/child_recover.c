@@ -123,7 +123,9 @@ struct child *child_recover(struct children *children, const struct recovered *r
 	for (uint32_t i = 0; i < STORE_CHANNEL_COUNT; i++)
 		child->channel[i] = take(recovered, STORE_CHANNEL, i);
 	child->has_channel = child->channel[STORE_CHANNEL_SOCKET] >= 0;
-	tree_restore(children->trees, &child->tree, child->id, record->tree, child->pid);
+	tree_restore(children->trees, &child->tree, child->id, record->tree == RECORD_TREE_EMPTY ? 0 : record->tree, child->pid);
+	child->tree.empty = record->tree == RECORD_TREE_EMPTY;
+	child->tree.tracked |= child->tree.empty;
 	children_add(children, child);
 	return child;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -312,6 +313,7 @@ void children_drop(struct child *child)
 		HASH_DELETE(by_name, children->by_name, child);
 	children->by_slot[child->journal_slot] = NULL;
 	ledger_free(host->ledger, mem_steal(&child->record));
+	failpoint("remove-noted");
 	host->store_forget(host->context, STORE_ANY, child->id, 0);
 	host->slot_release(host->context, child->journal_slot, child->id);
 	child->removed = true;

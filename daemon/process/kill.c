@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -204,7 +205,7 @@ static void finish(struct kill_op *op, bool forget)
 		answer(op);
 	destroy_op(op);
 	if (child_has_exited(child))
-		tree_trim(&child->tree);
+		child_trim_tree(child);
 	child_unpin(child);
 }
 
@@ -316,7 +317,9 @@ static void shoot_child(struct kill_op *op)
 	shot->op = op;
 	op->shot = shot;
 	child_pin(child);
+	failpoint("signal-noted");
 	host->signal(host->context, child->journal_slot, child->id, op->signal, op->scope == KILL_GROUP, on_shot, shot);
+	failpoint("signal-ordered");
 }
 
 static void on_struck(void *arg, const struct strike_result *result)
@@ -501,6 +504,7 @@ static void remember(const struct kill_op *op)
 		atomic_store(&record->stop_signals, RECORD_NOT_SENT);
 	}
 	record_flag(record, RECORD_STOPPING);
+	failpoint("stop-noted");
 }
 
 void child_stop(struct child *child, int signal, uint64_t grace_ms, enum kill_scope scope, enum child_reason reason, const char *why,

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -303,6 +304,7 @@ static int shift_names(const struct logfile *logfile)
 		name_of(logfile, number - 1, from);
 		name_of(logfile, number, to);
 		done = sys_rename(from, to);
+		failpoint("file-renamed");
 	}
 	leave_owner(&guard);
 	return done;
@@ -346,6 +348,7 @@ static bool rotate(struct logfile *logfile, int64_t time_ns)
 	logfile->rotated_ns = time_ns;
 	if (logfile->keep && is_named(logfile))
 		done = shift_names(logfile);
+	failpoint("file-shifted");
 	if (done == 0)
 		done = open_newest(logfile, logfile->keep ? 0 : O_TRUNC, &fd, &facts);
 	logfile->full = done < 0;
@@ -454,7 +457,9 @@ static size_t append(struct logfile *logfile, struct segment *segment, const uin
 	off_t end;
 
 	begin_filing(logfile, segment, size);
+	failpoint("file-noted");
 	written = write_piece(logfile, bytes, size);
+	failpoint("file-written");
 	note_filed(logfile, segment->slot, segment->offset + written);
 	end = sys_lseek(logfile->fd, 0, SEEK_CUR); /* others may append to the same file */
 	if (!written || end < (off_t)written)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "process/record.h"
@@ -232,7 +233,9 @@ static void freeze_bytes(struct outlog *log, const struct outlog_owner *owner, u
 		return;
 	frozen->base = from;
 	frozen->slot = owner->slot;
+	failpoint("output-freezing");
 	ledger_commit(frozen);
+	failpoint("output-frozen");
 }
 
 void outlog_freeze(struct outlog *log, const struct outlog_owner *owner, uint64_t from)

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -479,6 +480,7 @@ int pump_direct_next(struct pump *pump, size_t limit)
 	if (size > pump->log.limit - total)
 		size = pump->log.limit - total;
 	moved = sys_splice(pump->fd, NULL, pump->via->fds[1], NULL, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	failpoint("direct-moved");
 	if (moved == -EINVAL) {
 		pump_demote(pump, false);
 		return 0;
@@ -507,6 +509,7 @@ void pump_direct_take(struct pump *pump, size_t length)
 	via->holder = NULL;
 	via->length -= length;
 	outlog_skip(&pump->log, length);
+	failpoint("direct-taken");
 	note_passed(pump);
 	if (via->length)
 		return;

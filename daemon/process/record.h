@@ -26,6 +26,7 @@ enum record_kind {
 #define RECORD_SESSION_MAX 64u
 #define RECORD_WHY_MAX 16u
 #define RECORD_NOT_SENT UINT64_MAX
+#define RECORD_TREE_EMPTY UINT32_MAX
 
 enum record_flags {
 	RECORD_STOPPING = 1,  /* stop_* are valid */
@@ -78,7 +79,7 @@ struct record {
 	_Atomic uint32_t flags;
 	_Atomic uint32_t on_disconnect;
 	_Atomic int32_t stop_signal, stop_scope, stop_reason;
-	uint32_t tree;                    /* number of its directory; 0: none */
+	uint32_t tree;                    /* number of its directory; 0: none; RECORD_TREE_EMPTY: it is another's now */
 	_Atomic int64_t stop_deadline_ns; /* CLOCK_BOOTTIME */
 	_Atomic int64_t ended_boot_ns;
 	_Atomic uint64_t stop_signals; /* host.signals before its present step was sent; RECORD_NOT_SENT */

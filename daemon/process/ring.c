@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/mem.h"
 #include "base/sys.h"
 
@@ -158,10 +159,13 @@ static ssize_t next_position(struct ring *ring)
 
 	if (control && position == 0 && put && atomic_load(&control->lap) != lap) {
 		atomic_store(&control->wrapping, lap);
+		failpoint("ring-wrapping");
 		sought = sys_lseek(ring->fd, 0, SEEK_SET);
 		if (sought < 0)
 			return sought;
+		failpoint("ring-sought");
 		atomic_store(&control->lap, lap);
+		failpoint("ring-lapped");
 	}
 	return (ssize_t)position;
 }
@@ -175,6 +179,7 @@ ssize_t ring_splice(struct ring *ring, int pipe_fd, size_t size)
 	if (size > ring->size - (size_t)position)
 		size = ring->size - (size_t)position;
 	moved = sys_splice(pipe_fd, NULL, ring->fd, NULL, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	failpoint("ring-spliced");
 	if (moved > 0)
 		ring->end += (uint64_t)moved;
 	return moved;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -208,6 +209,7 @@ static ssize_t put_spooled(struct input *input)
 	uint64_t before = input->written;
 	ssize_t done = sys_sendfile(input->fd, input->spool, (size_t)(input->spooled - input->written));
 
+	failpoint("input-given");
 	if (done < 0 && done != -EAGAIN)
 		return done;
 	if (done > 0)
@@ -225,6 +227,7 @@ static ssize_t spool_bytes(struct input *input, const void *bytes, size_t size)
 {
 	ssize_t done = sys_pwrite(input->spool, bytes, size, (off_t)input->spooled);
 
+	failpoint("input-taken");
 	if (done > 0) {
 		input->spooled += (uint64_t)done;
 		account_input(input->child, done);

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -161,6 +162,7 @@ static void send_one(struct strike *strike, struct tree_member member)
 	shot->member = member;
 	strike->flying++;
 	host->signal_pidfd(host->context, pidfd, strike->signal, on_signalled, shot);
+	failpoint("member-signalled");
 }
 
 static void send_more(struct strike *strike)

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
+#include "base/failpoint.h"
 #include "base/mem.h"
 #include "process/record.h"
 
@@ -232,7 +233,9 @@ static void store_act(struct keys *keys, struct entry *entry)
 	memcpy(stored + 1, entry->id, entry->id_size);
 	if (entry->reply_size)
 		memcpy((uint8_t *)(stored + 1) + entry->id_size, entry->reply, entry->reply_size);
+	failpoint("act-noting");
 	ledger_commit(stored);
+	failpoint("act-noted");
 	entry->record = stored;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -148,8 +149,10 @@ int persist_write(struct persist *persist, const struct spec *spec, uid_t uid, s
 	temporary = mem_printf("%s/" TEMPORARY, persist->dir); /* no name begins so that is written in the same turn */
 	fill(&content, spec, uid);
 	done = content.length > FILE_MAX_BYTES ? -EFBIG : write_file(temporary, &content);
+	failpoint("persist-written");
 	if (done == 0)
 		done = sys_rename(temporary, path);
+	failpoint("persist-renamed");
 	if (done == 0)
 		done = sync_dir(persist->dir);
 	else
