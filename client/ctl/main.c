@@ -92,12 +92,12 @@ static const struct command *find_command(const char *name)
 }
 
 /*
- * 0, 1 and 2 are open from here on: no descriptor of our own shall pass for one of them. What was closed still cannot be read
- * (0) or written (1); only messages have nowhere else to go.
+ * 0, 1 and 2 are open from here on: no descriptor of our own shall pass for one of them. A stdin that was closed is empty, a
+ * stdout still cannot be written, and messages have nowhere else to go.
  */
 static void open_standard(void)
 {
-	static const int modes[] = {[STDIN_FILENO] = O_WRONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_RDWR};
+	static const int modes[] = {[STDIN_FILENO] = O_RDONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_RDWR};
 
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0)

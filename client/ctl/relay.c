@@ -521,16 +521,15 @@ static bool turn(struct relay *relay)
 /* Nobody reads our output any more, as in `| head`: the child goes with it, by the ladder, unless it was to stay. */
 static int end_broken(struct relay *relay)
 {
+	int why = relay->exited && relay->signal > 0 ? relay->signal : SIGPIPE;
 	struct spawnd_error error;
 
-	if (relay->signal < 0 || !relay->exited)
-		relay->signal = SIGPIPE;
 	if (!relay->leave_running && !relay->ended) {
 		spawnd_process_cancel(relay->process);
 		while (!relay->ended && spawnd_wait_event(relay->ctl->client, -1, &error) >= 0)
 			;
 	}
-	return relay->own_failure ? EXIT_OWN_FAILURE : EXIT_SIGNAL + relay->signal;
+	return relay->own_failure ? EXIT_OWN_FAILURE : EXIT_SIGNAL + why;
 }
 
 int relay_run(struct relay *relay)
