@@ -121,6 +121,8 @@ struct recovered {
  */
 struct child *child_recover(struct children *children, const struct recovered *recovered);
 void children_resume(struct children *children);
+/* The stream that is the process has its readers: slots that it does not read, or only later, wait for nobody any more. */
+void child_client_is_back(struct child *child);
 /* How the child came to be: for who remembers acts and sessions. */
 void child_origin(const struct child *child, struct record_origin *origin_out);
 /* Whether a stream was the process when the engine died. */

@@ -183,6 +183,12 @@ void children_resume(struct children *children)
 	loop_timer_set(children->not_back, CLIENT_RETURNS_US);
 }
 
+void child_client_is_back(struct child *child)
+{
+	if (child->recovered)
+		output_stop_waiting(child->output);
+}
+
 void child_origin(const struct child *child, struct record_origin *origin_out)
 {
 	*origin_out = (struct record_origin){0};

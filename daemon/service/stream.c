@@ -322,6 +322,8 @@ static void begin(struct stream *stream)
 		stream->outflow.done = true;
 	else
 		outflow_begin(&stream->outflow, &stream->plan);
+	if (holds(stream))
+		child_client_is_back(stream->child);
 	receiving_begin(&stream->receiving);
 	input_on_spawned(&stream->input);
 }

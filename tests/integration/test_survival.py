@@ -4,6 +4,7 @@ import pathlib
 import random
 import select
 import signal
+import time
 import sys
 
 import pytest
@@ -321,3 +322,43 @@ def test_messages_come_once_whatever_happens_to_the_engine(daemon, child, serial
     assert [letter.split(b" ")[0] for letter in correspondent.got] == [letter.split(b" ")[0] for letter in letters]
     assert correspondent.got == letters
     assert correspondent.ending.reason == processes.Disconnected.REASON_CHILD
+
+
+def back_at_once(daemon, gate, method, start):
+    """Starts it, kills the engine, comes back, opens the gate: the events then, which must not wait for anybody."""
+    kinds = {"Spawn": (processes.SpawnRequest, processes.ProcessEvent), "Run": (processes.RunRequest, processes.RunReply)}
+    request, reply = kinds[method]
+    with daemon.client() as client:
+        stream = client.stream("Processes", method, reply)
+        stream.send(request(start=start))
+        while client.stats().processes == 0:
+            pass
+        os.kill(client.stats().engine_pid, signal.SIGKILL)
+    begin = time.monotonic()
+    with daemon.client(timeout=30) as client:
+        stream = client.stream("Processes", method, reply)
+        stream.send(request(start=start))
+        with open(gate, "wb"):
+            pass
+        events = list(stream)
+    assert time.monotonic() - begin < 8, "it waited for a reader that does not come"
+    return events
+
+
+def test_slots_that_its_client_does_not_read_wait_for_nobody(daemon, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    line = f"cat {gate}; seq 1 100000; seq 1 100000 >&2; exit 3"
+    start = processes.SpawnStart(spec=ttrpc.make_spec("sh", "-c", line), reader=processes.Reader(none=True), idempotency_key="none")
+    events = back_at_once(daemon, gate, "Spawn", start)
+    assert events[-1].closed.exit.code == 3 and [o.bytes for o in events[-1].closed.exit.output] == [588895, 588895]
+
+
+def test_slots_of_a_run_that_come_late_wait_for_nobody(daemon, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    capture = processes.Capture(limit=1000, policy=processes.Capture.POLICY_CUT_HEAD)
+    spec = ttrpc.make_spec("sh", "-c", f"cat {gate}; seq 1 100000; exit 3", stdio=[stdio(1, PIPE, capture=capture)])
+    events = back_at_once(daemon, gate, "Run", processes.RunStart(spec=spec, idempotency_key="late"))
+    assert events[-1].result.exit.code == 3
+    assert b"".join(e.output.data for e in events[:-1]) == b"".join(b"%d\n" % n for n in range(1, 100001))[-1000:]

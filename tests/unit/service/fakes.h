@@ -455,6 +455,10 @@ void child_origin(const struct child *child, struct record_origin *origin_out)
 	*origin_out = (struct record_origin){0};
 }
 
+void child_client_is_back(struct child *child)
+{
+}
+
 bool child_was_held(const struct child *child)
 {
 	return child->held;
