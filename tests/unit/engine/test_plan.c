@@ -125,6 +125,7 @@ void test_a_plan_is_packed_whole(void)
 	CU_ASSERT_EQUAL(fds.items[1].slot, 2);
 	CU_ASSERT_EQUAL(fds.items[1].same_as, 1);
 	packed_plan_finish(&packed);
+	free(spec.plan);
 }
 
 /* An environment variable of `size` bytes. */
