@@ -76,7 +76,8 @@ static int ask(struct child *child, enum quota quota, uint64_t amount, struct er
 {
 	int done = charge_check(&child->charge, quota, amount, err);
 
-	while (done < 0 && quota != QUOTA_PROCESSES && children_forget_oldest(child->children, child->owner))
+	while (done < 0 && (quota == QUOTA_PROCESSES ? children_forget_named(child->children, child->owner)
+						     : children_forget_oldest(child->children, child->owner)))
 		done = charge_check(&child->charge, quota, amount, err);
 	return done;
 }

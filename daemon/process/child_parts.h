@@ -161,6 +161,7 @@ void children_keep(struct child *child);
 bool children_evict(struct children *children);
 /* Forgets the oldest unnamed one of a user that has ended and that nobody follows; false: there is none. */
 bool children_forget_oldest(struct children *children, uid_t uid);
+bool children_forget_named(struct children *children, uid_t uid); /* the same of those with a name */
 /* Out of every table; the memory goes when nobody needs it. */
 void children_drop(struct child *child);
 void children_shutdown_step(struct children *children);

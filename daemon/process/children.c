@@ -244,6 +244,31 @@ static struct child *oldest_idle(const struct ended_list *list)
 	return NULL;
 }
 
+/* Forgets one for a new one; who gave it a name would else wonder where it is. */
+static void make_room(struct child *child)
+{
+	if (child_name(child)[0])
+		log_(LOG_WARNING, "process %llu: %s has ended and is forgotten, there is no room for new ones",
+			(unsigned long long)child->id, child_name(child));
+	else
+		log_(LOG_DEBUG, "process %llu: forgotten early, there is no room for new ones", (unsigned long long)child->id);
+	child_drop(child, "room");
+}
+
+bool children_forget_named(struct children *children, uid_t uid)
+{
+	struct child *child;
+
+	TAILQ_FOREACH(child, &children->named, ended)
+	{
+		if (child->owner != uid || !is_idle(child))
+			continue;
+		make_room(child);
+		return true;
+	}
+	return false;
+}
+
 bool children_forget_oldest(struct children *children, uid_t uid)
 {
 	struct owner *owner = find_owner(children, uid);
@@ -277,12 +302,7 @@ bool children_evict(struct children *children)
 		child = TAILQ_FIRST(&children->named);
 	if (!child)
 		return false;
-	if (child_name(child)[0])
-		log_(LOG_WARNING, "process %llu: %s has ended and is forgotten, there is no room for new ones",
-			(unsigned long long)child->id, child_name(child));
-	else
-		log_(LOG_DEBUG, "process %llu: forgotten early, there is no room for new ones", (unsigned long long)child->id);
-	child_drop(child, "room");
+	make_room(child);
 	return true;
 }
 

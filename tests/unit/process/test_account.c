@@ -75,8 +75,16 @@ void test_processes_count_until_they_exit(void)
 	run_until(&fixture, "spawned");
 	end(second); /* has a name, and so stays */
 	CU_ASSERT_EQUAL(used(QUOTA_PROCESSES), 2);
-	child_remove(second, NULL);
+	fixture.history[0] = 0;
+	second = create("read x", "", NULL); /* but makes room */
+	CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+	CU_ASSERT_PTR_NULL(children_find_name(fixture.children, "kept"));
+	run_until(&fixture, "spawned");
+	CU_ASSERT_EQUAL(used(QUOTA_PROCESSES), 2);
+	CU_ASSERT_PTR_NULL(create("read x", "", &err));
+	end(second);
 	CU_ASSERT_EQUAL(used(QUOTA_PROCESSES), 1);
+	fixture.history[0] = 0;
 	end(first);
 	close_limited();
 }
