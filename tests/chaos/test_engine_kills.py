@@ -4,6 +4,7 @@ rotated, signals and stops, spawns in flight.
 SPAWND_KILLS says how many kills (10 without it; ./dev chaos takes 500). Every run prints when the kills came."""
 import itertools
 import os
+import select
 import shutil
 import signal
 
@@ -12,6 +13,7 @@ from endurance import PHASES, endure
 from ttrpc import RpcError, admin
 
 KILLS = int(os.environ.get("SPAWND_KILLS", "10"))
+PAUSE = 10 if os.environ.get("SPAWND_FULL_SIZE") else 2
 
 
 def kill(daemon, engine):
@@ -48,3 +50,18 @@ def test_upgrades_lose_nothing(daemon, tmp_path):
     shutil.copy(engine, twin)
     bad = [("/bin/false", False), (ttrpc.BUILD / "bin" / "test-engine-future", False)]
     endure(daemon, tmp_path, max(KILLS // 5, 4), upgrade_to([(twin, True), bad[0], (engine, True), bad[1]]))
+
+
+def pause(daemon, engine):
+    """Stops it for a while: its children write until they wait, its clients wait."""
+    pidfd = os.pidfd_open(engine)
+    os.kill(engine, signal.SIGSTOP)
+    ended = select.select([pidfd], [], [], PAUSE)[0]
+    os.kill(engine, signal.SIGCONT)
+    os.close(pidfd)
+    assert not ended
+    return 0
+
+
+def test_stops_lose_nothing(daemon, tmp_path):
+    endure(daemon, tmp_path, 3, pause)
