@@ -15,6 +15,8 @@
 #include "base/mem.h"
 #include "channel/channel_parts.h"
 
+#define TELL_EVERY_US 100000u
+
 void channel_watch(struct channel *channel)
 {
 	unsigned wanted = 0;
@@ -182,6 +184,33 @@ static void on_removed(void *context, struct child *child)
 
 static const struct child_observer observer = {.on_exited = on_exited, .on_drain_over = on_drain_over, .on_removed = on_removed};
 
+/* ---- telling that messages came ---- */
+
+static void on_teller(void *arg)
+{
+	struct channels *channels = arg;
+	bool told = false;
+
+	for (struct channel *channel = channels->table, *next; channel; channel = next) {
+		uint64_t count = channel->untold;
+
+		next = channel->hh.next;
+		channel->untold = 0;
+		told = told || count;
+		if (count && channels->observer)
+			channels->observer->on_messages(channels->context, channel->child, channel->messages, count);
+	}
+	if (told)
+		loop_timer_set(channels->teller, TELL_EVERY_US);
+}
+
+void channel_note_message(struct channel *channel)
+{
+	channel->untold++;
+	if (!loop_timer_pending(channel->channels->teller))
+		loop_timer_set(channel->channels->teller, 0);
+}
+
 /* ---- registry ---- */
 
 struct channels *channels_create(const struct process_host *host)
@@ -190,6 +219,7 @@ struct channels *channels_create(const struct process_host *host)
 
 	channels->host = host;
 	channels->defer = loop_defer_create(host->loop, on_defer, channels);
+	channels->teller = loop_timer_create(host->loop, on_teller, channels);
 	TAILQ_INIT(&channels->ending);
 	return channels;
 }
@@ -207,6 +237,7 @@ void channels_destroy(struct channels *channels)
 	while (channels->table)
 		destroy(channels->table);
 	loop_defer_destroy(channels->defer);
+	loop_timer_destroy(channels->teller);
 	free(channels);
 }
 
@@ -259,15 +290,28 @@ struct channel *channels_find(const struct channels *channels, const struct chil
 	return channel;
 }
 
+void channel_stats(const struct channel *channel, struct channel_stats *stats_out)
+{
+	*stats_out = (struct channel_stats){
+		.sent = channel->sent,
+		.received = channel->messages,
+		.bytes = channel->waiting,
+		.fds = channel->going_fds + channel->held_fds,
+	};
+	if (channel->inbox.ring)
+		stats_out->bytes += inbox_end(&channel->inbox) - channel->inbox.released;
+}
+
 void channels_stats(const struct channels *channels, struct channels_stats *stats_out)
 {
+	struct channel_stats each;
+
 	*stats_out = (struct channels_stats){
 		.channels = channels->open, .sent = channels->sent, .received = channels->received, .engine_lost = channels->engine_lost};
 	for (const struct channel *channel = channels->table; channel; channel = channel->hh.next) {
-		stats_out->bytes += channel->waiting;
-		if (channel->inbox.ring)
-			stats_out->bytes += inbox_end(&channel->inbox) - channel->inbox.released;
-		stats_out->fds += channel->going_fds + channel->held_fds;
+		channel_stats(channel, &each);
+		stats_out->bytes += each.bytes;
+		stats_out->fds += each.fds;
 	}
 }
 

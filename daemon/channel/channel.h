@@ -64,8 +64,11 @@ struct channels_stats {
 
 /* ---- registry ---- */
 
-/* Told once for every channel, from the loop. */
+/* From the loop. */
 struct channels_observer {
+	/* Messages came, `last` the last of them: told at once, but within a tenth of a second only once. */
+	void (*on_messages)(void *context, struct child *child, uint64_t last, uint64_t count);
+	/* Once for every channel. */
 	void (*on_disconnected)(void *context, struct child *child, const struct channel_ending *ending);
 };
 
@@ -186,6 +189,13 @@ void channel_had(struct channel_reader *reader, uint64_t id, uint64_t offset);
 /* ---- facts ---- */
 
 enum channel_format channel_format(const struct channel *channel);
+struct channel_stats {
+	uint64_t sent, received, bytes;
+	size_t fds;
+};
+
+/* As in channels_stats, of this one. */
+void channel_stats(const struct channel *channel, struct channel_stats *stats_out);
 /* NULL while it is open. */
 const struct channel_ending *channel_ending(const struct channel *channel);
 /* The last number of a message of the numbered sender that is sure to get to the child, whatever becomes of this process. */

@@ -96,6 +96,7 @@ struct channel {
 	struct letter *next; /* the first that its reader has not got all of; NULL: none */
 	size_t letter_count, held_fds;
 	uint64_t messages; /* that came */
+	uint64_t untold;   /* of these, to the observer of all channels */
 	uint64_t handled;  /* the child's own messages that start before it are acted on */
 	bool in_ended;
 	bool given_up;    /* what is there is read, and then no more is waited for */
@@ -113,6 +114,7 @@ struct channel {
 	bool urgent_begun;
 	uint64_t waiting; /* bytes of senders */
 	size_t going_fds;
+	uint64_t sent; /* messages */
 	bool out_ending, out_closed;
 	void (*disconnected)(void *context);
 	void *disconnected_context;
@@ -122,6 +124,7 @@ struct channels {
 	const struct process_host *host;
 	struct channel *table;
 	struct loop_defer *defer;
+	struct loop_timer *teller; /* runs: messages that come are told when it fires */
 	const struct channels_observer *observer;
 	void *context;
 	TAILQ_HEAD(, channel) ending; /* whose end is to be told */
@@ -151,6 +154,8 @@ extern const struct format format_json, format_advanced, format_native;
 /* Decides the end; the first call counts. */
 void channel_end(struct channel *channel, enum channel_reason reason, const struct err *err);
 void channel_fail(struct channel *channel, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A message has come: tells so soon. */
+void channel_note_message(struct channel *channel);
 /* It has ended, and all that came is read: what stood behind it goes. */
 void channel_empty(struct channel *channel);
 /* Watches for what is wanted now. */

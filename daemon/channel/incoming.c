@@ -98,6 +98,7 @@ struct letter *incoming_add(struct channel *channel, uint64_t at, uint64_t end, 
 
 	letter->id = ++channel->messages;
 	channel->channels->received++;
+	channel_note_message(channel);
 	letter->at = at;
 	letter->end = end;
 	letter->size = end - at;

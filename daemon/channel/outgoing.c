@@ -86,8 +86,8 @@ static void settle(struct channel *channel)
 	struct outframe *record;
 
 	while ((record = TAILQ_FIRST(&channel->records)) && channel->outbox.sent >= record->end && record != channel->awaited) {
-		if (record->last && !record->ours)
-			channel->channels->sent++;
+		channel->sent += record->last && !record->ours;
+		channel->channels->sent += record->last && !record->ours;
 		finish_record(channel, record, NULL);
 	}
 	/* one whose descriptor may have to be sent again is needed */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "service/internal.h"
 #include "service/usage.h"
 
 int convert_ref(struct children *children, const Spawnd__V1__ProcessRef *ref, struct child **child_out, struct err *err)
@@ -161,6 +162,27 @@ static void fill_output(Spawnd__V1__Process *process, const struct child *child)
 	}
 }
 
+static void fill_channel(Spawnd__V1__Process *process, const struct child *child)
+{
+	const struct slot_spec *slot = spec_channel_slot(child_spec(child));
+	const struct channel *channel = slot ? channels_find(service_get()->channels, child) : NULL;
+	struct channel_stats stats = {0};
+
+	if (!slot)
+		return;
+	process->channel = mem_alloc(sizeof(*process->channel));
+	spawnd__v1__channel_state__init(process->channel);
+	process->channel->slot = slot->slot;
+	if (!channel)
+		return;
+	channel_stats(channel, &stats);
+	process->channel->open = !channel_ending(channel);
+	process->channel->sent = stats.sent;
+	process->channel->received = stats.received;
+	process->channel->waiting_bytes = stats.bytes;
+	process->channel->waiting_fds = (uint32_t)stats.fds;
+}
+
 /* How long it has run, or ran. */
 static uint64_t uptime_ms(const Spawnd__V1__Process *process)
 {
@@ -192,6 +214,7 @@ Spawnd__V1__Process *convert_process(const struct child *child, unsigned what)
 	if (child_log_file(child, &log_error, &process->log_lost_bytes) && log_error)
 		process->log_error = (char *)err_name(log_error);
 	fill_output(process, child);
+	fill_channel(process, child);
 	process->readers = child_reader_count(child);
 	process->tree = (char *)child_tree_method(child);
 	if (what & CONVERT_SPEC)
@@ -208,6 +231,7 @@ void convert_process_free(Spawnd__V1__Process *process)
 	if (process->labels)
 		free(process->labels[0]);
 	free(process->labels);
+	free(process->channel);
 	free(process->argv);
 	if (process->output)
 		free(process->output[0]);
@@ -215,6 +239,16 @@ void convert_process_free(Spawnd__V1__Process *process)
 	if (process->exit)
 		spawnd__v1__exit_record__free_unpacked(process->exit, NULL);
 	free(process);
+}
+
+void convert_ending(const struct channel_ending *ending, Spawnd__V1__Disconnected *out, Spawnd__V1__ErrorDetail *detail)
+{
+	out->reason = (Spawnd__V1__Disconnected__Reason)ending->reason;
+	out->why = (char *)ending->err.message;
+	if (!ending->err.status)
+		return;
+	convert_error(&ending->err, detail);
+	out->error = detail;
 }
 
 void convert_error(const struct err *err, Spawnd__V1__ErrorDetail *detail_out)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "channel/channel.h"
 #include "process/child.h"
 #include "spawnd/v1/processes.pb-c.h"
 
@@ -31,6 +32,8 @@ void convert_failure(const struct child *child, struct err *err);
 ProtobufCBinaryData *convert_argv(const struct child *child, size_t *count_out);
 /* An error as its detail; the words are borrowed. */
 void convert_error(const struct err *err, Spawnd__V1__ErrorDetail *detail_out);
+/* How a channel ended; detail is memory for the error, if there is one. */
+void convert_ending(const struct channel_ending *ending, Spawnd__V1__Disconnected *out, Spawnd__V1__ErrorDetail *detail);
 void convert_drop_spawnargs(Spawnd__V1__ErrorDetail *error);
 
 /* What of a Process is wanted beyond its record. */

@@ -35,6 +35,8 @@ static const struct {
 	{EVENT(GAP), "gap"},
 	{EVENT(LOG_FAILED), "log_failed"},
 	{EVENT(LOG_RECOVERED), "log_recovered"},
+	{EVENT(MESSAGE), "message"},
+	{EVENT(DISCONNECTED), "disconnected"},
 };
 
 struct event {
@@ -214,6 +216,32 @@ void events_log_file(struct events *events, struct child *child, int error)
 	message.process = child_id(child);
 	message.event_case = error ? EVENT(LOG_FAILED) : EVENT(LOG_RECOVERED);
 	message.log_failed = &log_file;
+	add(events, child_owner(child), &message);
+}
+
+void events_messages(struct events *events, struct child *child, uint64_t last, uint64_t count)
+{
+	Spawnd__V1__Event message = SPAWND__V1__EVENT__INIT;
+	Spawnd__V1__MessageEvent messages = SPAWND__V1__MESSAGE_EVENT__INIT;
+
+	message.process = child_id(child);
+	message.event_case = EVENT(MESSAGE);
+	message.message = &messages;
+	messages.id = last;
+	messages.messages = count;
+	add(events, child_owner(child), &message);
+}
+
+void events_disconnected(struct events *events, struct child *child, const struct channel_ending *ending)
+{
+	Spawnd__V1__Event message = SPAWND__V1__EVENT__INIT;
+	Spawnd__V1__Disconnected disconnected = SPAWND__V1__DISCONNECTED__INIT;
+	Spawnd__V1__ErrorDetail detail;
+
+	message.process = child_id(child);
+	message.event_case = EVENT(DISCONNECTED);
+	message.disconnected = &disconnected;
+	convert_ending(ending, &disconnected, &detail);
 	add(events, child_owner(child), &message);
 }
 

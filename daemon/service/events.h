@@ -13,6 +13,7 @@
 
 struct child;
 struct audit;
+struct channel_ending;
 struct events;
 
 /* One of two there are: what happens to processes, and audits. kept_seq: where the number of the last event outlives this engine; NULL:
@@ -29,6 +30,8 @@ void events_closed(struct events *events, struct child *child);
 void events_stopping(struct events *events, struct child *child, const char *why);
 void events_gap(struct events *events, struct child *child, uint32_t slot, uint64_t offset, uint64_t bytes);
 void events_log_file(struct events *events, struct child *child, int error); /* as child_observer::on_log_file */
+void events_messages(struct events *events, struct child *child, uint64_t last, uint64_t count);
+void events_disconnected(struct events *events, struct child *child, const struct channel_ending *ending);
 void events_removed(struct events *events, struct child *child);
 /* why NULL: it was allowed. untold: refusals of that uid before it that are no events. */
 void events_audit(struct events *events, const struct audit *audit, const char *why, unsigned untold);

@@ -116,12 +116,7 @@ static void send_end(struct receiving *receiving)
 	Spawnd__V1__Disconnected disconnected = SPAWND__V1__DISCONNECTED__INIT;
 	Spawnd__V1__ErrorDetail detail;
 
-	disconnected.reason = (Spawnd__V1__Disconnected__Reason)ending->reason;
-	disconnected.why = (char *)ending->err.message;
-	if (ending->err.status) {
-		convert_error(&ending->err, &detail);
-		disconnected.error = &detail;
-	}
+	convert_ending(ending, &disconnected, &detail);
 	event.event_case = SPAWND__V1__PROCESS_EVENT__EVENT_DISCONNECTED;
 	event.disconnected = &disconnected;
 	call_send(receiving->call, &event.base, NULL, 0);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "service/acts.h"
 #include "service/convert.h"
 #include "service/internal.h"
 #include "service/rights.h"
@@ -146,15 +147,22 @@ int handle_send(struct call *call, const ProtobufCMessage *message, struct err *
 struct disconnecting {
 	struct call *call;
 	struct channel *channel;
+	struct act_name name; /* its key is owned */
 };
+
+static void destroy_disconnecting(struct disconnecting *disconnecting)
+{
+	free((char *)disconnecting->name.key);
+	free(disconnecting);
+}
 
 static void on_disconnected(void *context)
 {
 	struct disconnecting *disconnecting = context;
 	Spawnd__V1__DisconnectReply reply = SPAWND__V1__DISCONNECT_REPLY__INIT;
 
-	call_reply(disconnecting->call, &reply.base);
-	free(disconnecting);
+	acts_reply(disconnecting->call, &disconnecting->name, &reply.base);
+	destroy_disconnecting(disconnecting);
 }
 
 static void on_disconnecting_end(struct call *call)
@@ -162,7 +170,7 @@ static void on_disconnecting_end(struct call *call)
 	struct disconnecting *disconnecting = call_context(call);
 
 	channel_forget(disconnecting->channel, disconnecting);
-	free(disconnecting);
+	destroy_disconnecting(disconnecting);
 }
 
 int handle_disconnect(struct call *call, const ProtobufCMessage *message, struct err *err)
@@ -171,14 +179,20 @@ int handle_disconnect(struct call *call, const ProtobufCMessage *message, struct
 	const Spawnd__V1__DisconnectRequest *request = (const Spawnd__V1__DisconnectRequest *)message;
 	struct disconnecting *disconnecting;
 	struct channel *channel;
+	struct act_name name;
 	struct child *child;
-	int done = find_channel(call, request->process, &child, &channel, err);
+	int done = acts_begin(call, request->idempotency_key, message, &name, err);
 
+	if (done != 0)
+		return done < 0 ? done : 0;
+	done = find_channel(call, request->process, &child, &channel, err);
 	if (done < 0)
 		return done;
 	disconnecting = mem_alloc(sizeof(*disconnecting));
 	disconnecting->call = call;
 	disconnecting->channel = channel;
+	disconnecting->name = name;
+	disconnecting->name.key = mem_strdup(request->idempotency_key);
 	call_set_ops(call, &ops, disconnecting);
 	channel_disconnect(channel, on_disconnected, disconnecting);
 	return 0;

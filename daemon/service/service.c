@@ -116,6 +116,22 @@ static const struct child_observer observer = {
 	.on_removed = on_removed,
 };
 
+static void on_messages(void *context, struct child *child, uint64_t last, uint64_t count)
+{
+	struct service *service = context;
+
+	events_messages(service->events, child, last, count);
+}
+
+static void on_disconnected(void *context, struct child *child, const struct channel_ending *ending)
+{
+	struct service *service = context;
+
+	events_disconnected(service->events, child, ending);
+}
+
+static const struct channels_observer channels_observer = {.on_messages = on_messages, .on_disconnected = on_disconnected};
+
 /* The last that held a process has vanished, and did not come back. */
 static void on_lost(void *context, uint64_t process)
 {
@@ -168,6 +184,7 @@ struct service *service_create(const struct service_config *config, struct err *
 	service->audits = events_create(NULL);
 	service->refusals = refusals_create();
 	children_observe(config->children, &observer, service);
+	channels_observe(service->channels, &channels_observer, service);
 	recover(service);
 	current = service;
 	return service;

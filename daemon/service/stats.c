@@ -13,6 +13,7 @@
 struct numbers {
 	struct service_facts facts;
 	uint64_t running, kept, spawned, refused, output, buffered, sessions, log_lost, logs_failing;
+	struct channels_stats channels;
 	const uint64_t *passes;
 	const char *tree;
 };
@@ -36,7 +37,8 @@ static void collect(struct service *service, struct numbers *numbers)
 		.tree = children_tree_method(children),
 	};
 	service->config.host->facts(service->config.context, &numbers->facts);
-	numbers->buffered += numbers->facts.client_bytes;
+	channels_stats(service->channels, &numbers->channels);
+	numbers->buffered += numbers->facts.client_bytes + numbers->channels.bytes;
 }
 
 /* Bucket i has the passes of at most 2^i microseconds, the last those that took longer. */
@@ -115,6 +117,12 @@ int handle_stats(struct call *call, const ProtobufCMessage *message, struct err 
 	reply.buffered_bytes = numbers.buffered;
 	reply.logs_failing = (uint32_t)numbers.logs_failing;
 	reply.log_lost_bytes = numbers.log_lost;
+	reply.channels = (uint32_t)numbers.channels.channels;
+	reply.channel_bytes = numbers.channels.bytes;
+	reply.channel_fds = (uint32_t)numbers.channels.fds;
+	reply.messages_sent_total = numbers.channels.sent;
+	reply.messages_received_total = numbers.channels.received;
+	reply.channels_lost_total = numbers.channels.engine_lost;
 	reply.tree = (char *)numbers.tree;
 	reply.loop_passes = list;
 	reply.n_loop_passes = LOOP_BUCKETS;
@@ -196,6 +204,12 @@ static void print_metrics(struct buf *text, const struct numbers *numbers)
 	metric(text, "buffered_bytes", "gauge", "Bytes held in logs and for clients.", numbers->buffered);
 	metric(text, "log_files_failing", "gauge", "Processes whose log file cannot be written.", numbers->logs_failing);
 	metric(text, "log_file_lost_bytes", "counter", "Bytes that log files could not take.", numbers->log_lost);
+	metric(text, "channels", "gauge", "Message channels that are open.", numbers->channels.channels);
+	metric(text, "channel_bytes", "gauge", "Bytes of messages that wait in the daemon.", numbers->channels.bytes);
+	metric(text, "channel_descriptors", "gauge", "Descriptors of messages in flight.", numbers->channels.fds);
+	metric(text, "messages_sent", "counter", "Messages to children.", numbers->channels.sent);
+	metric(text, "messages_received", "counter", "Messages from children.", numbers->channels.received);
+	metric(text, "channels_lost", "counter", "Channels that ended because an engine was lost.", numbers->channels.engine_lost);
 	metric(text, "clients", "gauge", "Clients connected.", facts->clients);
 	metric(text, "sessions", "gauge", "Sessions open, those whose client may come back included.", numbers->sessions);
 	metric(text, "refused", "counter", "Requests refused to clients.", numbers->refused);

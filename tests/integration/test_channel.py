@@ -1,7 +1,9 @@
 """Message channels: Node's children as they are, children of any language, both directions, the end."""
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import socket
 import urllib.request
 
@@ -458,8 +460,10 @@ def test_send_and_disconnect_from_another_client(daemon, client):
         results = {reply.result.id: reply.result for reply in stream}
         assert set(results) == {5, 6} and not results[5].HasField("error") and results[6].error.field == "message.data"
         assert fork.value() == {"got": "a"}
-        other.call("Processes", "Disconnect", processes.DisconnectRequest(process=ttrpc.ref(process)), processes.DisconnectReply())
+        once = processes.DisconnectRequest(process=ttrpc.ref(process), idempotency_key="once")
+        other.call("Processes", "Disconnect", once, processes.DisconnectReply())
         fork.finish()
+        other.call("Processes", "Disconnect", once, processes.DisconnectReply())
         with pytest.raises(RpcError) as error:
             other.call("Processes", "Disconnect", processes.DisconnectRequest(process=ttrpc.ref(process)), processes.DisconnectReply())
         assert error.value.detail.code == "ERR_IPC_CHANNEL_CLOSED"
@@ -487,3 +491,160 @@ def test_what_a_spec_cannot_ask_for(client, spec, field):
     with pytest.raises(RpcError) as error:
         client.start("true", **spec)
     assert error.value.code == "INVALID_ARGUMENT" and error.value.detail.field == field
+
+
+# ---- many descriptors
+
+
+def open_fds(pid):
+    """What messages and their channels are made of, open in a process."""
+    names = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return sorted(name.split(":")[0] for name in names if name.startswith(("socket:", "pipe:", "/memfd:spawnd-channel", "/memfd:spawnd-ring")))
+
+
+class Counted:
+    """Descriptors of daemon and keeper before and after."""
+
+    def __init__(self, client):
+        client.wait(client.start("true"), closed=True)
+        self.before = self.now(client)
+
+    @staticmethod
+    def now(client):
+        stats = client.stats()
+        return open_fds(stats.engine_pid), open_fds(stats.keeper_pid)
+
+    def settle(self, client, process):
+        """The process has ended and is removed: nothing is left of it."""
+        client.wait(process, closed=True)
+        client.call("Processes", "Remove", processes.RemoveRequest(process=ttrpc.ref(process)), processes.RemoveReply())
+        client.wait(client.start("true"), closed=True)  # the keeper drops what it held with its next order
+        assert client.stats().channel_fds == 0
+        assert all(len(now) <= len(before) for now, before in zip(self.now(client), self.before)), (self.now(client), self.before)
+
+
+def handles(count):
+    return [processes.ChannelHandle(fd=processes.FdSpec(attached=i)) for i in range(count)]
+
+
+RETURN_NATIVE = NATIVE_CHILD + """
+while (m := read()):
+    write(m[1], b'', fds)
+    for fd in fds: os.close(fd)
+    fds.clear()
+"""
+RETURN_NODE = "process.on('message', (m, handle) => process.send(m, handle, () => handle.close()))"
+
+
+def take_fds(client, count):
+    taken, client.fds[:count] = client.fds[:count], []
+    return taken
+
+
+def test_ten_thousand_native_descriptors_there_and_back(client):
+    client.hello()
+    counted = Counted(client)
+    fork = Fork(client, *python(RETURN_NATIVE), serialization=NATIVE)
+    process = fork.next().spawned.id
+    files = [os.memfd_create(str(i)) for i in range(16)]
+    inodes = [os.fstat(fd).st_ino for fd in files]
+    for i in range(625):
+        fork.send_bytes(b"%d" % i, fds=files, handles=handles(16))
+        assert fork.message() == b"%d" % i
+        back = take_fds(client, 16)
+        assert [os.fstat(fd).st_ino for fd in back] == inodes
+        for fd in back:
+            os.close(fd)
+    fork.disconnect()
+    fork.finish()
+    assert fork.exit.code == 0 and client.fds == []
+    counted.settle(client, process)
+    for fd in files:
+        os.close(fd)
+
+
+def test_ten_thousand_sockets_through_node_and_back(client):
+    client.hello()
+    counted = Counted(client)
+    fork = Fork(client, "node", "-e", RETURN_NODE)
+    process = fork.next().spawned.id
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        inode, under_way, sent = os.fstat(listener.fileno()).st_ino, 16, 0
+        for got in range(10000):
+            while sent < min(10000, got + under_way):
+                fork.send(sent, fds=[listener.fileno()], handles=handles(1))
+                sent += 1
+            assert fork.value() == got
+            [back] = take_fds(client, 1)
+            assert os.fstat(back).st_ino == inode
+            os.close(back)
+    fork.disconnect()
+    fork.finish()
+    assert client.fds == []
+    counted.settle(client, process)
+
+
+@pytest.mark.parametrize("end", ["child", "client"])
+@pytest.mark.parametrize("child, serialization", [(python(RETURN_NATIVE), NATIVE), (("node", "-e", RETURN_NODE), JSON)], ids=["native", "node"])
+def test_an_end_that_is_killed_in_the_middle_leaks_no_descriptor(daemon, client, end, child, serialization):
+    client.hello()
+    counted = Counted(client)
+    with daemon.client() as other, socket.create_server(("127.0.0.1", 0)) as listener:
+        other.hello()
+        fork = Fork(other, *child, serialization=serialization, on_disconnect=processes.ON_DISCONNECT_STOP)
+        spawned = fork.next().spawned
+        for i in range(200):  # unread: some wait on every part of the way
+            fork.send_bytes(b"1", fds=[listener.fileno()], handles=handles(1))
+        assert fork.message() == b"1"
+        if end == "child":
+            os.kill(spawned.pid, signal.SIGKILL)
+            fork.finish()
+        for fd in other.fds:
+            os.close(fd)
+    counted.settle(client, spawned.id)
+
+
+# ---- what others see of it
+
+
+def test_events_and_numbers_of_a_channel(daemon, client):
+    client.hello()
+    before = client.stats()
+    events = client.stream("Events", "Subscribe", ttrpc.events.Event)
+    events.send(ttrpc.events.SubscribeRequest(start=ttrpc.events.SubscribeStart(types=["message", "disconnected"])))
+    fork = Fork(client, "node", "-e", ECHO)
+    process = fork.next().spawned.id
+    fork.send("hello")
+    assert fork.value() == {"got": "hello"}
+    told = events.receive()
+    assert (told.type, told.process, told.message.id, told.message.messages) == ("message", process, 1, 1)
+    record = client.get(process).channel
+    assert (record.slot, record.open, record.sent, record.received) == (3, True, 1, 1)
+    assert client.stats().channels == before.channels + 1
+    [shown] = daemon.ctl("inspect", process, json_lines=True, check=0)
+    assert shown["channel"]["open"] is True and shown["channel"]["received"] == 1
+    fork.disconnect()
+    fork.finish()
+    told = events.receive()
+    assert (told.type, told.process, told.disconnected.reason) == ("disconnected", process, processes.Disconnected.REASON_CLIENT)
+    after = client.stats()
+    assert after.channels == before.channels and after.channel_bytes == after.channel_fds == 0
+    assert (after.messages_sent_total, after.messages_received_total) == (before.messages_sent_total + 1, before.messages_received_total + 1)
+
+
+def test_many_messages_are_few_events(client):
+    client.hello()
+    fork = Fork(client, "node", "-e", "for (let i = 0; i < 5000; i++) process.send(i, i < 4999 ? undefined : () => process.disconnect())")
+    process = fork.next().spawned.id
+    assert fork.finish()[-1] == 4999
+    events = client.stream("Events", "Subscribe", ttrpc.events.Event)
+    events.send(ttrpc.events.SubscribeRequest(start=ttrpc.events.SubscribeStart(since_seq=1, types=["message", "disconnected"])))
+    told = [events.receive()]
+    while told[-1].type == "message":
+        told.append(events.receive())
+    messages = [event.message for event in told[:-1]]
+    assert told[-1].process == process and len(messages) < 100
+    assert [m.id - m.messages for m in messages] == [0, *[m.id for m in messages[:-1]]]

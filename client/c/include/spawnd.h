@@ -525,15 +525,15 @@ SPAWND_API struct spawnd_call *spawnd_ping_async(struct spawnd *client, spawnd_d
 struct spawnd_event {
 	uint64_t seq; /* from 1, without holes */
 	int64_t time_ns;
-	const char *type; /* "spawned", "exited", "closed", "output_gap", "spawn_failed", "removed", "stopping", "gap", "audit" */
+	const char *type; /* "spawned", "exited", "closed", "output_gap", "spawn_failed", "removed", "stopping", "gap", "audit", ... */
 	uint64_t process; /* id */
 	pid_t pid;        /* spawned, audit */
 	const char *name; /* spawned */
 	const struct spawnd_exit *exit; /* exited, closed, spawn_failed */
 	unsigned slot;                  /* output_gap, with offset and bytes */
 	uint64_t offset, bytes;
-	uint64_t first, last; /* gap: events [first, last] are lost to this watcher, it was too slow */
-	const char *why;      /* stopping, audit */
+	uint64_t first, last; /* gap: events [first, last] are lost to this watcher, it was too slow; message: those that came */
+	const char *why;      /* stopping, audit, disconnected: "" when nothing went wrong */
 	const char *method;   /* audit */
 	uid_t uid;            /* audit */
 };

@@ -159,7 +159,10 @@ struct spawnd_call *spawnd_disconnect_async(
 {
 	Spawnd__V1__DisconnectRequest request = SPAWND__V1__DISCONNECT_REQUEST__INIT;
 	Spawnd__V1__ProcessRef process = ref_message(ref);
+	char key[CLIENT_KEY_SIZE];
 
+	client_key(client, key);
+	request.idempotency_key = key;
 	request.process = &process;
 	return open_done(
 		client, SERVICE_PROCESSES, "Disconnect", &request.base, &spawnd__v1__disconnect_reply__descriptor, done, context, error);

@@ -73,6 +73,13 @@ static void fill_event(const Spawnd__V1__Event *message, struct spawnd_event *ev
 		event->method = message->audit->method;
 		event->why = message->audit->why;
 		break;
+	case SPAWND__V1__EVENT__EVENT_MESSAGE:
+		event->last = message->message->id;
+		event->first = message->message->id - message->message->messages + 1;
+		break;
+	case SPAWND__V1__EVENT__EVENT_DISCONNECTED:
+		event->why = message->disconnected->why;
+		break;
 	default:
 		break;
 	}

@@ -1001,6 +1001,11 @@ void channels_stats(const struct channels *channels, struct channels_stats *stat
 	*stats_out = (struct channels_stats){0};
 }
 
+void channel_stats(const struct channel *channel, struct channel_stats *stats_out)
+{
+	*stats_out = (struct channel_stats){0};
+}
+
 struct channel *channels_find(const struct channels *channels, const struct child *child)
 {
 	return child->channel;
