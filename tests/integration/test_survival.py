@@ -362,3 +362,19 @@ def test_slots_of_a_run_that_come_late_wait_for_nobody(daemon, tmp_path):
     events = back_at_once(daemon, gate, "Run", processes.RunStart(spec=spec, idempotency_key="late"))
     assert events[-1].result.exit.code == 3
     assert b"".join(e.output.data for e in events[:-1]) == b"".join(b"%d\n" % n for n in range(1, 100001))[-1000:]
+
+
+def test_a_large_message_that_was_half_moved_ends_its_channel(daemon):
+    script = "process.send('small'); process.send('x'.repeat(8 << 20)); process.on('message', () => {})"
+
+    def on_message(correspondent):
+        if correspondent.engine and len(correspondent.part) > 2 << 20:
+            os.kill(correspondent.engine, signal.SIGKILL)
+            correspondent.engine = None
+
+    correspondent = Correspondent(daemon, "node", "-e", script)
+    correspondent.run(on_message)
+    assert correspondent.got == [b'"small"']
+    assert correspondent.ending.reason == processes.Disconnected.REASON_ENGINE_LOST
+    with daemon.client() as client:
+        assert client.stats().channels_lost_total == 1
