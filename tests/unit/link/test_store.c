@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "link/store.h"
 #include "link/link.h"
+#include "link/store.h"
 
 static int open_null(void)
 {
