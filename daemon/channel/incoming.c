@@ -219,8 +219,6 @@ static bool take_frame(struct channel *channel)
 		return false;
 	else if (!take_internal(channel))
 		add_message(channel);
-	else if (!coming->whole)
-		return false;
 	if (!coming->whole || channel->ends)
 		return false;
 	begin_frame(channel, coming->next);

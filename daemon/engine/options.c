@@ -37,18 +37,18 @@ static const struct key {
 	bool in_file;     /* may stand in the configuration file */
 	bool no_argument; /* may stand nowhere else */
 } keys[KEY_COUNT] = {
-	[KEY_SOCKET] = {"socket", true, true},
-	[KEY_STATE_DIR] = {"state-dir", true, true},
-	[KEY_CONFIG] = {"config", true, false},
-	[KEY_LOG_LEVEL] = {"log-level", true, true},
-	[KEY_IDLE_EXIT] = {"idle-exit", true, true},
-	[KEY_ALLOW_FOREIGN_NS] = {"allow-foreign-ns", false, true},
-	[KEY_GRANT] = {"grant", true, true, .no_argument = true},
-	[KEY_RUN_AS] = {"run-as", true, true, .no_argument = true},
-	[KEY_QUOTA] = {"quota", true, true, .no_argument = true},
-	[KEY_FOREGROUND] = {"foreground", false, false},
-	[KEY_VERSION] = {"version", false, false},
-	[KEY_HELP] = {"help", false, false},
+	[KEY_SOCKET] = {"socket", true, true, false},
+	[KEY_STATE_DIR] = {"state-dir", true, true, false},
+	[KEY_CONFIG] = {"config", true, false, false},
+	[KEY_LOG_LEVEL] = {"log-level", true, true, false},
+	[KEY_IDLE_EXIT] = {"idle-exit", true, true, false},
+	[KEY_ALLOW_FOREIGN_NS] = {"allow-foreign-ns", false, true, false},
+	[KEY_GRANT] = {"grant", true, true, true},
+	[KEY_RUN_AS] = {"run-as", true, true, true},
+	[KEY_QUOTA] = {"quota", true, true, true},
+	[KEY_FOREGROUND] = {"foreground", false, false, false},
+	[KEY_VERSION] = {"version", false, false, false},
+	[KEY_HELP] = {"help", false, false, false},
 };
 
 /* Milliseconds of a unit at the start of text; *length_out its length. 0: not a unit. */

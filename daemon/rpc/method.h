@@ -36,13 +36,13 @@ struct method {
 	const ProtobufCMessageDescriptor *request;
 	const ProtobufCMessageDescriptor *reply;
 	bool stream; /* bidirectional; else unary */
+	bool own;    /* allowed without the right where the object is the client's own; then the handler decides */
 	enum right right;
 	/*
 	 * Unary: called once with the request. Stream: called with the first message; the handler then sets call_ops.
 	 * Returns 0 (answered, or will answer later) or a negative errno with *err filled: the call fails with it.
 	 */
 	int (*handle)(struct call *call, const ProtobufCMessage *request, struct err *err);
-	bool own; /* allowed without the right where the object is the client's own; then the handler decides */
 };
 
 struct method_table {

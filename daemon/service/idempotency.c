@@ -230,7 +230,8 @@ static void store_act(struct keys *keys, struct entry *entry)
 		.failed = entry->failed,
 	};
 	memcpy(stored->method, entry->method, sizeof(stored->method));
-	memcpy(stored + 1, entry->id, entry->id_size);
+	if (entry->id_size)
+		memcpy(stored + 1, entry->id, entry->id_size);
 	if (entry->reply_size)
 		memcpy((uint8_t *)(stored + 1) + entry->id_size, entry->reply, entry->reply_size);
 	failpoint("act-noting");

@@ -123,7 +123,7 @@ int handle_send(struct call *call, const ProtobufCMessage *message, struct err *
 	static const struct call_ops ops = {.on_message = on_message, .on_half_close = on_half_close, .on_end = on_end};
 	static const struct child_observer observer = {.on_removed = on_removed};
 	const Spawnd__V1__SendRequest *request = (const Spawnd__V1__SendRequest *)message;
-	struct channel *channel;
+	struct channel *channel = NULL;
 	struct sender *sender;
 	struct child *child;
 	int done;

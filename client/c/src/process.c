@@ -44,26 +44,27 @@ struct spawnd_process {
 	struct marks marks;
 	struct kept_input kept;
 	STAILQ_HEAD(, later) later;
-	bool nameless;                           /* SPAWN: has no key, and cannot be said again */
-	bool resuming;                           /* it was said again, and Spawned has not come yet */
-	bool spawned, exited, closed, cancelled; /* told */
-	uint64_t window;                         /* of each slot; WAY_LOGS: of all together */
-	bool manual;
+	uint64_t window;     /* of each slot; WAY_LOGS: of all together */
 	struct taken *taken; /* by slot; owned */
 	size_t taken_count;
-	uint32_t taken_messages; /* to be granted again, as are the bytes of each slot */
 	uint64_t stdin_room;
-	bool stdin_blocked; /* write took less than it was given */
 	struct postbox postbox;
 	struct letterbox letterbox;
-	unsigned channel;                 /* its slot */
 	uint64_t wanted, wanted_offset;   /* the next byte of the next message */
 	uint64_t unsaid;                  /* bytes of messages that came since the daemon was told */
+	bool *freed;                      /* told when it goes inside a callback */
+	uint32_t taken_messages;          /* to be granted again, as are the bytes of each slot */
+	unsigned channel;                 /* its slot */
+	bool nameless;                    /* SPAWN: has no key, and cannot be said again */
+	bool resuming;                    /* it was said again, and Spawned has not come yet */
+	bool spawned, exited, closed;     /* told */
+	bool cancelled;                   /* told */
+	bool manual;                      /* the owner says what it has taken */
+	bool stdin_blocked;               /* write took less than it was given */
 	bool keeps;                       /* the daemon keeps messages until it is told */
 	bool pieces;                      /* messages come as they arrive */
 	bool disconnecting, disconnected; /* our side is to end, once nothing waits; it was told */
 	bool abandoned;                   /* its owner has freed it */
-	bool *freed;                      /* told when it goes inside a callback */
 };
 
 /* ---- saying ---- */

@@ -40,8 +40,8 @@ static int handle_take(struct call *call, const ProtobufCMessage *request, struc
 }
 
 static const struct method methods[] = {
-	{"t", "Fetch", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_fetch, false},
-	{"t", "Take", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_take, false},
+	{"t", "Fetch", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, false, RIGHT_NONE, handle_fetch},
+	{"t", "Take", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, false, RIGHT_NONE, handle_take},
 };
 
 /* Asks for a number of this process, which is its own client. */

@@ -88,7 +88,7 @@ static int handle_short(struct call *call, const ProtobufCMessage *request, stru
 
 #define METHOD(name, stream, handle)                                                                                                       \
 	{                                                                                                                                  \
-		"t", name, &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, stream, RIGHT_NONE, handle, false   \
+		"t", name, &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, stream, false, RIGHT_NONE, handle   \
 	}
 
 static void open_limited(void)

@@ -89,15 +89,15 @@ static int handle_subscribe(struct call *call, const ProtobufCMessage *message, 
 }
 
 static const struct method methods[] = {
-	{"t", "Ping", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_ping, false},
-	{"t", "Hold", &spawnd__v1__version_request__descriptor, &spawnd__v1__version_reply__descriptor, false, RIGHT_NONE, handle_version,
-		false},
-	{"t", "Fail", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, RIGHT_NONE, handle_metrics,
-		false},
-	{"t", "Close", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, RIGHT_NONE, handle_close,
-		false},
-	{"t", "Subscribe", &spawnd__v1__subscribe_request__descriptor, &spawnd__v1__event__descriptor, true, RIGHT_NONE, handle_subscribe,
-		false},
+	{"t", "Ping", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, false, RIGHT_NONE, handle_ping},
+	{"t", "Hold", &spawnd__v1__version_request__descriptor, &spawnd__v1__version_reply__descriptor, false, false, RIGHT_NONE,
+		handle_version},
+	{"t", "Fail", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, false, RIGHT_NONE,
+		handle_metrics},
+	{"t", "Close", &spawnd__v1__metrics_request__descriptor, &spawnd__v1__metrics_reply__descriptor, false, false, RIGHT_NONE,
+		handle_close},
+	{"t", "Subscribe", &spawnd__v1__subscribe_request__descriptor, &spawnd__v1__event__descriptor, true, false, RIGHT_NONE,
+		handle_subscribe},
 };
 
 static void open_peer_of_this(void)

@@ -51,8 +51,8 @@ static int handle_hold(struct call *call, const ProtobufCMessage *request, struc
 }
 
 static const struct method methods[] = {
-	{"t", "Ping", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_ping, false},
-	{"t", "Hold", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, RIGHT_NONE, handle_hold, false},
+	{"t", "Ping", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, false, RIGHT_NONE, handle_ping},
+	{"t", "Hold", &spawnd__v1__ping_request__descriptor, &spawnd__v1__ping_reply__descriptor, false, false, RIGHT_NONE, handle_hold},
 };
 
 static void open_limited(enum quota quota, uint64_t limit)
