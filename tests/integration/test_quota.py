@@ -12,7 +12,7 @@ import pytest
 import ttrpc
 from test_survival import kill_engine
 from ttrpc import REQUEST, Closed, admin, common, envelope, processes
-from users import ALICE, BOB, client, refusal, reload
+from users import ALICE, BOB, CAROL, client, configure, refusal, reload
 
 GRANTS = [f"grant = uid:{uid} spawn observe" for uid in (ALICE, BOB)]
 EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -253,7 +253,50 @@ def test_status_and_metrics_show_them(open_daemon):
         assert 'spawnd_quota_limit{uid="0"' not in text
 
 
+def test_what_is_persisted_starts_within_the_quota_of_its_owner(open_daemon, tmp_path):
+    daemon = open_daemon(*GRANTS, args=["--state-dir", str(tmp_path / "state")])
+    with client(daemon, ALICE) as alice, client(daemon, BOB) as bob:
+        for i in range(3):
+            start(alice, name=f"alices-{i}", persist=True)
+        start(bob, name="bobs", persist=True)
+    daemon.stop()
+    configure(daemon.directory, *GRANTS, alice_may(processes=2))
+    daemon.start()
+    with client(daemon, ALICE) as alice, client(daemon, BOB) as bob:
+        assert use_of(bob, ALICE, "processes") == (2, 2)
+        assert use_of(bob, BOB, "processes")[0] == 1
+        for process in alice.call("Processes", "List", processes.ListRequest(), processes.ListReply()).processes:
+            assert (os.stat(f"/proc/{process.pid}").st_uid == ALICE) == process.name.startswith("alices")
+    assert f"is not started: quota processes of uid {ALICE} is 2" in daemon.log.read_text()
+
+
 # ---- one that tries to be in the way
+
+def test_a_stranger_that_connects_without_end(open_daemon):
+    daemon = open_daemon(*GRANTS)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(CAROL)
+            os.setuid(CAROL)
+            while True:
+                with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                    connection.connect(str(daemon.socket))
+        finally:
+            os._exit(1)
+    try:
+        with daemon.client() as root:
+            while f"refused connect to uid {CAROL}" not in daemon.log.read_text():
+                root.stats()
+        for _ in range(20):
+            bob_is_well(daemon)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    with daemon.client() as root:
+        assert use_of(root, CAROL, "connections")[0] == 0
+
 
 def test_half_frames_full_of_descriptors(open_daemon):
     """Each message carries 253 descriptors of a frame that never comes."""

@@ -158,6 +158,19 @@ def test_root_may_everything_with_a_daemon_of_another_user(open_daemon):
                 pass
 
 
+def test_each_connection_is_of_who_made_it(open_daemon):
+    """Whoever uses it: this process is root's, and nothing it says on a connection makes it more than its maker is."""
+    daemon = open_daemon(f"grant = uid:{ALICE} spawn", f"grant = uid:{BOB} observe")
+    with client(daemon, ALICE) as alice, client(daemon, BOB) as bob, client(daemon, 0) as root:
+        for connected in (alice, bob, root):
+            connected.hello()
+        assert alice.start("sleep", "1000").uid == ALICE
+        refusal(lambda: bob.start("true"))
+        refusal(alice.stats)
+        connections = {user.uid: next(q.used for q in user.quotas if q.name == "connections") for user in root.stats().users}
+        assert connections == {ALICE: 1, BOB: 1, 0: 1}
+
+
 # ---- every method, every role
 
 @pytest.mark.parametrize("role", ROLES)
@@ -351,6 +364,11 @@ def test_a_client_of_another_namespace_is_refused(open_daemon, name, flag):
             error = refusal(lambda: far.call(*method.split("."), request_for(method, 1), message_class(METHODS[method].output_type)()))
             assert f"another {name} namespace" in error.message and "--allow-foreign-ns" in error.message
         assert try_method(far, "Admin.Ping", 1) == "OK"
+    granting = open_daemon(f"grant = uid:{ALICE} admin")
+    for uid in (0, ALICE) if flag != users.CLONE_NEWUSER else (0,):  # in a new user namespace nobody becomes another user
+        with client(granting, uid, unshare=flag) as far:
+            error = refusal(lambda: far.call("Processes", "List", processes.ListRequest(), processes.ListReply()))
+            assert f"another {name} namespace" in error.message
     allowing = open_daemon(args=["--allow-foreign-ns"])
     with client(allowing, 0, unshare=flag) as far:
         assert try_method(far, "Processes.Start", 1) == "OK"
