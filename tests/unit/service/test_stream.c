@@ -494,6 +494,30 @@ void test_stdin_beyond_the_window_fails_the_call(void)
 	fake_end_all(&fake);
 }
 
+void test_stdin_that_waits_is_memory_of_the_client(void)
+{
+	struct child *child;
+	struct call call;
+
+	fake_begin(&fake);
+	child = spawn(&call);
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "early ", 6, false), 0);
+	CU_ASSERT_EQUAL(call.held, 6);
+	fake_spawned(child);
+	CU_ASSERT_EQUAL(call.held, 0);
+	fake_vanish(&call);
+	fake_end_all(&fake);
+
+	fake_begin(&fake);
+	child = spawn(&call);
+	call.held_max = 8;
+	CU_ASSERT_EQUAL(say_stdin(&call, 0, "early ", 6, false), 0);
+	CU_ASSERT(say_stdin(&call, 0, "late", 4, false) < 0);
+	CU_ASSERT_EQUAL(call.status, STATUS_RESOURCE_EXHAUSTED);
+	fake_spawned(child);
+	fake_end_all(&fake);
+}
+
 void test_offsets_of_stdin_skip_what_came_and_refuse_holes(void)
 {
 	struct child *child;
