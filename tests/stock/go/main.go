@@ -94,6 +94,9 @@ func callAdmin(admin pb.AdminService) {
 	_, err = admin.SetLogLevel(ctx, &pb.SetLogLevelRequest{Level: "debug"})
 	must(err, "SetLogLevel")
 	ok("Admin.SetLogLevel")
+	_, err = admin.Upgrade(ctx, &pb.UpgradeRequest{Path: []byte("/bin/false")})
+	check(status.Code(err) == codes.FailedPrecondition, "Upgrade", err)
+	ok("Admin.Upgrade")
 }
 
 func callUnary(processes pb.ProcessesClient) {

@@ -6,6 +6,7 @@ fn main() {
     let files: Vec<String> =
         ["common", "processes", "events", "admin"].iter().map(|name| format!("{proto}/spawnd/v1/{name}.proto")).collect();
     println!("cargo:rerun-if-env-changed=PROTO_DIR");
+    println!("cargo:rerun-if-changed={proto}");
     std::fs::create_dir_all("src/stubs").expect("src/stubs");
     Codegen::new()
         .out_dir("src/stubs")

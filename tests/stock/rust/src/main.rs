@@ -79,6 +79,9 @@ async fn call_admin(admin: &AdminClient) {
     let level = SetLogLevelRequest { level: "debug".into(), ..Default::default() };
     admin.set_log_level(ctx(), &level).await.expect("SetLogLevel");
     ok("Admin.SetLogLevel");
+    let no_engine = UpgradeRequest { path: b"/bin/false".to_vec(), ..Default::default() };
+    assert_eq!(code_of(admin.upgrade(ctx(), &no_engine).await), Code::FAILED_PRECONDITION);
+    ok("Admin.Upgrade");
 }
 
 async fn call_unary(processes: &ProcessesClient) {
