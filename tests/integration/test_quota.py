@@ -16,6 +16,7 @@ from users import ALICE, BOB, CAROL, client, configure, refusal, reload
 
 GRANTS = [f"grant = uid:{uid} spawn observe" for uid in (ALICE, BOB)]
 EXHAUSTED = "RESOURCE_EXHAUSTED"
+SANITIZED = bool(os.environ.get("SPAWND_SANITIZED"))  # such a program keeps much of what it frees
 
 
 def alice_may(**quotas):
@@ -332,7 +333,7 @@ def test_a_flood_of_requests_on_many_connections(open_daemon):
         with client(daemon, BOB) as bob:
             used, limit = use_of(bob, ALICE, "memory")
             assert used < limit + (4 << 20)
-            assert bob.stats().rss_bytes < 200 << 20
+            assert SANITIZED or bob.stats().rss_bytes < 200 << 20
 
 
 def test_slow_readers_of_much_output(open_daemon):
@@ -362,7 +363,7 @@ def test_frames_as_large_as_may_be_that_never_end(open_daemon):
         with client(daemon, BOB) as bob:
             used, limit = use_of(bob, ALICE, "memory")
             assert used < limit + (2 << 20)
-            assert bob.stats().rss_bytes < 100 << 20
+            assert SANITIZED or bob.stats().rss_bytes < 100 << 20
         bob_is_well(daemon)
 
 
