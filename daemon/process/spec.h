@@ -58,7 +58,8 @@ struct slot_spec {
 	mode_t permissions;
 	bool fd_attached; /* FD: number below counts attached descriptors, else it is the client's own */
 	int32_t fd_number;
-	uint64_t capture_limit; /* 0: none */
+	const ProtobufCBinaryData *fd_session; /* FD: the key of a session whose connection it is; NULL: it is a number */
+	uint64_t capture_limit;                /* 0: none */
 	Spawnd__V1__Capture__Policy capture_policy;
 };
 

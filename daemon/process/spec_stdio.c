@@ -112,6 +112,10 @@ static int build_file(struct slot_spec *slot, Spawnd__V1__FileSpec *file, size_t
 static int build_fd(struct slot_spec *slot, const Spawnd__V1__FdSpec *fd, size_t index, struct err *err)
 {
 	slot->kind = SLOT_FD;
+	if (fd->fd_case == SPAWND__V1__FD_SPEC__FD_SESSION) {
+		slot->fd_session = &fd->session;
+		return fd->session.len ? 0 : invalid(err, index, ".fd.session", "must not be empty");
+	}
 	slot->fd_attached = fd->fd_case == SPAWND__V1__FD_SPEC__FD_ATTACHED;
 	if (slot->fd_attached && fd->attached >= SPEC_SLOTS_MAX)
 		return invalid(err, index, ".fd.attached", "is above 250");

@@ -96,3 +96,5 @@ void call_grant(struct call *call, uint64_t bytes, uint32_t messages);
  */
 int call_take_fd(struct call *call, uint32_t index, const char *field, int *fd_out, struct err *err);
 int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_out, struct err *err);
+/* Our end of another connection, on which nothing is under way: blocking from here on, and no connection any more. */
+int call_take_connection(struct call *call, struct peer *other, const char *field, int *fd_out, struct err *err);

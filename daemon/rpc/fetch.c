@@ -1,7 +1,7 @@
 /*
- * Descriptors of a client, by three roads: it sent them along (SCM_RIGHTS); it named a number, which pidfd_getfd takes;
- * or, where that is forbidden, what /proc/PID/fd names is opened once more. A pid is believed only while its pidfd says
- * that the process still lives.
+ * Descriptors of a client, by four roads: it sent them along (SCM_RIGHTS); it named a number, which pidfd_getfd takes;
+ * or, where that is forbidden, what /proc/PID/fd names is opened once more; or it is our end of another connection of the
+ * client's. A pid is believed only while its pidfd says that the process still lives.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -150,5 +150,17 @@ int call_fetch_fd(struct call *call, int32_t number, const char *field, int *fd_
 	if (!is_its_users(peer))
 		return refuse_foreign(peer, field, err);
 	*fd_out = fd_steal(&opened);
+	return 0;
+}
+
+int call_take_connection(struct call *call, struct peer *other, const char *field, int *fd_out, struct err *err)
+{
+	if (other == call->peer)
+		return err_invalid(err, field, "is the session of this very connection");
+	if (other->closed || other->calls || other->handling || conn_pending(other->conn) || conn_unread(other->conn))
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: something is under way on that connection", field);
+	peer_close(other, "its socket is a child's now");
+	*fd_out = conn_steal_fd(other->conn);
+	fd_set_nonblock(*fd_out, false);
 	return 0;
 }

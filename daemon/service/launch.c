@@ -12,6 +12,27 @@
 #include "service/reading.h"
 #include "service/rights.h"
 
+/* One descriptor, whichever way the client named it; `at` is the entry of the request. */
+static int take_fd(struct call *call, const struct slot_spec *slot, size_t at, int *fd_out, struct err *err)
+{
+	struct service *service = service_get();
+	struct peer *other;
+	char field[64];
+
+	snprintf(field, sizeof(field), "spec.stdio[%zu].fd.%s", at,
+		slot->fd_session    ? "session"
+		: slot->fd_attached ? "attached"
+				    : "number");
+	if (slot->fd_attached)
+		return call_take_fd(call, (uint32_t)slot->fd_number, field, fd_out, err);
+	if (!slot->fd_session)
+		return call_fetch_fd(call, slot->fd_number, field, fd_out, err);
+	other = session_find(service->sessions, peer_uid(call_peer(call)), slot->fd_session->data, slot->fd_session->len);
+	if (!other)
+		return err_set(err, STATUS_FAILED_PRECONDITION, "%s: no connection of this client has said Hello with this key", field);
+	return call_take_connection(call, other, field, fd_out, err);
+}
+
 /* Takes the client's descriptors for the FD slots, in ascending order of slot. *count_out of them were taken, on errors too. */
 static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t *count_out, struct err *err)
 {
@@ -19,7 +40,6 @@ static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t
 	for (size_t i = 0; i < spec->slot_count; i++) {
 		const struct slot_spec *slot = &spec->slots[i];
 		size_t at = 0;
-		char field[64];
 		int done;
 
 		if (slot->kind != SLOT_FD)
@@ -27,9 +47,7 @@ static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t
 		/* the request names slots in any order: find which entry this one was */
 		while (at < spec->message->n_stdio && spec->message->stdio[at]->slot != slot->slot)
 			at++;
-		snprintf(field, sizeof(field), "spec.stdio[%zu].fd.%s", at, slot->fd_attached ? "attached" : "number");
-		done = slot->fd_attached ? call_take_fd(call, (uint32_t)slot->fd_number, field, &fds[*count_out], err)
-					 : call_fetch_fd(call, slot->fd_number, field, &fds[*count_out], err);
+		done = take_fd(call, slot, at, &fds[*count_out], err);
 		if (done < 0)
 			return done;
 		(*count_out)++;

@@ -103,6 +103,8 @@ static int take_handles(struct sending *sending, const Spawnd__V1__ChannelMessag
 		strcpy(handle->key, named->key);
 		if (!fd || !fd->fd_case)
 			return err_invalid(err, field, "is missing");
+		if (fd->fd_case == SPAWND__V1__FD_SPEC__FD_SESSION)
+			return err_invalid(err, "message.handles.fd.session", "is for stdio");
 		if (fd->fd_case == SPAWND__V1__FD_SPEC__FD_ATTACHED)
 			done = call_take_fd(sending->call, fd->attached, field, &handle->fd, err);
 		else

@@ -333,10 +333,36 @@ static struct session *make(struct sessions *sessions, const struct key *key)
 	return session;
 }
 
+/* The session of this key; NULL without one. *key_out is filled for make. */
+static struct session *find(struct sessions *sessions, uid_t uid, const uint8_t *bytes, size_t size, struct key *key_out)
+{
+	struct session *session = NULL;
+
+	memset(key_out, 0, sizeof(*key_out));
+	key_out->uid = uid;
+	key_out->length = (uint8_t)size;
+	if (!size)
+		return NULL;
+	memcpy(key_out->bytes, bytes, size);
+	HASH_FIND(hh, sessions->keyed, key_out, sizeof(*key_out), session);
+	return session;
+}
+
+struct peer *session_find(struct sessions *sessions, uid_t uid, const uint8_t *key, size_t size)
+{
+	struct session *session;
+	struct key wanted;
+
+	if (size > SESSION_KEY_MAX)
+		return NULL;
+	session = find(sessions, uid, key, size, &wanted);
+	return session ? session->peer : NULL;
+}
+
 int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRequest *hello, struct session **session_out,
 	bool *resumed_out, struct err *err)
 {
-	struct session *session = NULL;
+	struct session *session;
 	struct context *old;
 	struct key key;
 	size_t size = hello->context ? spawnd__v1__client_context__get_packed_size(hello->context) : 0;
@@ -346,13 +372,7 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 		done = quotas_check(sessions->quotas, uid, QUOTA_MEMORY, sizeof(*session) + size, err);
 	if (done < 0)
 		return done;
-	memset(&key, 0, sizeof(key));
-	key.uid = uid;
-	key.length = (uint8_t)hello->session_key.len;
-	if (key.length) {
-		memcpy(key.bytes, hello->session_key.data, key.length);
-		HASH_FIND(hh, sessions->keyed, &key, sizeof(key), session);
-	}
+	session = find(sessions, uid, hello->session_key.data, hello->session_key.len, &key);
 	*resumed_out = session != NULL;
 	if (!session)
 		session = make(sessions, &key);
@@ -397,19 +417,13 @@ const uint8_t *session_key(const struct session *session, size_t *size_out)
 
 void hold_recover(struct sessions *sessions, uid_t uid, const uint8_t *bytes, size_t size, uint64_t process)
 {
-	struct session *session = NULL;
+	struct session *session;
 	struct key key;
 
 	hold_take(sessions, process);
-	memset(&key, 0, sizeof(key));
-	key.uid = uid;
-	key.length = (uint8_t)size;
-	if (size) {
-		memcpy(key.bytes, bytes, size);
-		HASH_FIND(hh, sessions->keyed, &key, sizeof(key), session);
-	} else {
+	session = find(sessions, uid, bytes, size, &key);
+	if (!size)
 		session = sessions->nameless;
-	}
 	if (!session)
 		session = make(sessions, &key);
 	if (!size)

@@ -39,6 +39,8 @@ int session_open(struct sessions *sessions, uid_t uid, const Spawnd__V1__HelloRe
 	bool *resumed_out, struct err *err);
 /* The connection it is on now; returns the one it was on, if that is still there: the client has given it up. */
 struct peer *session_move(struct session *session, struct peer *peer);
+/* The connection that the session of this key is on, or NULL. */
+struct peer *session_find(struct sessions *sessions, uid_t uid, const uint8_t *key, size_t size);
 /* A connection of this session is gone. */
 void session_leave(struct sessions *sessions, struct session *session);
 uint64_t session_id(const struct session *session);

@@ -575,6 +575,11 @@ size_t conn_pending(const struct conn *conn)
 	return conn->pending;
 }
 
+size_t conn_unread(const struct conn *conn)
+{
+	return conn->in.length;
+}
+
 size_t conn_memory(const struct conn *conn)
 {
 	return sizeof(*conn) + conn->in.capacity + conn->pending;

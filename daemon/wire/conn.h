@@ -85,6 +85,8 @@ bool conn_is_starved(const struct conn *conn);
 uint64_t conn_sent(const struct conn *conn);
 /* Bytes that wait to go out. */
 size_t conn_pending(const struct conn *conn);
+/* Bytes that were read and have not been given out as a frame. */
+size_t conn_unread(const struct conn *conn);
 /* Bytes held for this connection in both directions. */
 size_t conn_memory(const struct conn *conn);
 /* Descriptors that came and that nobody has taken yet. */

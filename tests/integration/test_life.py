@@ -2,11 +2,12 @@
 import os
 import pathlib
 import signal
+import socket
 
 import pytest
 
 import ttrpc
-from ttrpc import NONE, NULL, PIPE, SAME, RpcError, common, processes, ref, stdio
+from ttrpc import NONE, NULL, PIPE, SAME, RpcError, admin, common, processes, ref, stdio
 
 HELPER = str(ttrpc.ROOT / "tests" / "child" / "helper.py")
 
@@ -134,6 +135,46 @@ def test_descriptors_of_the_client_by_all_roads(client, tmp_path):
     with pytest.raises(RpcError) as caught:
         client.spawn("true", stdio=[stdio(1, ttrpc.FD, fd=processes.FdSpec(number=987))]).collect()
     assert caught.value.detail.field.endswith("fd.number")
+
+
+def own_connection(daemon, key):
+    """A connection that has said Hello and nothing else."""
+    connection = daemon.client()
+    connection.call("Admin", "Hello", admin.HelloRequest(client="tests", version=1, session_key=key), admin.HelloReply())
+    return connection
+
+
+def from_session(slot, key):
+    return stdio(slot, ttrpc.FD, fd=processes.FdSpec(session=key))
+
+
+def test_a_connection_becomes_a_descriptor_of_a_child(daemon, client):
+    """For clients that have neither socketpair nor SCM_RIGHTS: both directions, then the end."""
+    client.hello()
+    with own_connection(daemon, b"one") as ours:
+        started = client.start("cat", stdio=[from_session(0, b"one"), stdio(1, ttrpc.SAME, same_as=0), stdio(2, ttrpc.NULL)])
+        ours.socket.sendall(b"there and back")
+        assert ours.socket.recv(14, socket.MSG_WAITALL) == b"there and back"
+        ours.socket.shutdown(socket.SHUT_WR)
+        assert ours.socket.recv(1) == b""
+        assert client.wait(started.id, closed=True).exit.code == 0
+    assert client.stats().clients == 1
+
+
+@pytest.mark.parametrize("case", ["unknown", "twice", "its own", "busy", "empty"])
+def test_connections_that_cannot_become_a_descriptor(daemon, client, case):
+    client.call("Admin", "Hello", admin.HelloRequest(client="tests", version=1, session_key=b"mine"), admin.HelloReply())
+    with own_connection(daemon, b"one") as ours:
+        slots = [from_session(0, {"unknown": b"other", "its own": b"mine", "empty": b""}.get(case, b"one"))]
+        if case == "twice":
+            slots.append(from_session(1, b"one"))
+        if case == "busy":
+            sleeper = ours.spawn("sleep", "1000")
+            sleeper.receive()
+        with pytest.raises(RpcError) as caught:
+            client.start("true", stdio=slots)
+        assert caught.value.code == ("INVALID_ARGUMENT" if case in ("its own", "empty") else "FAILED_PRECONDITION")
+        assert f"spec.stdio[{len(slots) - 1}].fd.session" in (caught.value.detail.field, caught.value.message.split(":")[0])
 
 
 def test_cancel_kills_and_ends_the_call(client):
