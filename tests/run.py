@@ -44,6 +44,7 @@ SUITES = [
     ("child modules with sanitizers", pytest("tests/unit"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("integration", pytest("tests/integration"), {"SPAWND_BUILD": str(RELEASE)}),
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
+    ("python", pytest("tests/python"), {"SPAWND_BUILD": str(RELEASE)}),
     ("conformance", pytest("tests/conformance"), {"SPAWND_BUILD": str(RELEASE)}),
     ("chaos", pytest("tests/chaos"), {"SPAWND_BUILD": str(RELEASE)}),
     ("failpoints", pytest("tests/failpoints"), {"SPAWND_BUILD": str(FAILPOINTS)}),

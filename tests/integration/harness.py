@@ -9,9 +9,8 @@ import subprocess
 
 import pytest
 
-import ttrpc
-
-BIN = ttrpc.BUILD / "bin"
+BUILD = pathlib.Path(os.environ.get("SPAWND_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build"))
+BIN = BUILD / "bin"
 SPAWNCTL = str(BIN / "spawnctl")
 
 
@@ -54,6 +53,8 @@ class Daemon:
         return self.process.pid
 
     def client(self, **kwargs):
+        import ttrpc  # here, because its message classes and those of a client library exclude each other in a process
+
         return ttrpc.Client(self.socket, **kwargs)
 
     def ctl(self, *args, **kwargs):
