@@ -52,7 +52,7 @@ class OutputReader:
     # ---- what the stream tells
 
     def feed(self, data: bytes) -> None:
-        if self._discarding:
+        if self._discarding or self._eof:
             self._taken(self.slot, len(data))
             return
         self._buffer += data

@@ -114,19 +114,22 @@ class ProcessStream(Stream):
         if self._due[slot] >= self.window // 4 or self._due_messages >= MESSAGES // 4:
             self._send_grant(slot)
 
-    def _send_grant(self, slot: int) -> None:
-        grant = common_pb2.Grant(bytes=self._due.pop(slot, 0), messages=self._due_messages, slot=slot)
+    def _send_grant(self, slot: Optional[int] = None) -> None:
+        """Gives back what is due of a slot, and all messages; None: these alone."""
+        grant = common_pb2.Grant(messages=self._due_messages)
+        if slot is not None:
+            grant.slot, grant.bytes = slot, self._due.pop(slot, 0)
         if self.inbox:
             grant.message, grant.message_offset = self.inbox.wanted
         self._due_messages = 0
         if self.open:
             self.control(grant=grant)
 
-    def _count_message(self, slot: int = 1) -> None:
+    def _count_message(self) -> None:
         """An event that came costs a message."""
         self._due_messages += 1
         if self._due_messages >= MESSAGES // 4:
-            self._send_grant(slot)
+            self._send_grant()
 
     def _grant_channel(self, size: int, messages: int, urgent: bool) -> None:
         slot = self.channel_slot
@@ -213,8 +216,11 @@ class ProcessStream(Stream):
 
     def _on_output_gap(self, gap: processes_pb2.OutputGap) -> None:
         self._marks[gap.slot] = gap.offset + gap.bytes
-        if gap.slot in self.outputs:
-            self.outputs[gap.slot].lost += gap.bytes
+        reader = self.outputs.get(gap.slot)
+        if reader:
+            reader.lost += gap.bytes
+        if reader and self.spawning:  # who spawned was promised everything
+            reader.feed_eof(DataLoss(f"bytes {gap.offset} to {gap.offset + gap.bytes} of slot {gap.slot} are lost"))
 
     def _on_stdin_grant(self, grant: common_pb2.Grant) -> None:
         self._room += grant.bytes
