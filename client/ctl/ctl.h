@@ -42,7 +42,7 @@ struct command {
 };
 
 extern const struct command command_attach, command_daemon, command_disconnect, command_events, command_exec, command_fork, command_inspect,
-	command_kill, command_logs, command_metrics, command_ps, command_rm, command_run, command_send, command_stop, command_wait,
+	command_kill, command_logs, command_metrics, command_pool, command_ps, command_rm, command_run, command_send, command_stop, command_wait,
 	command_write;
 
 /*

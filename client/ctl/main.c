@@ -30,6 +30,7 @@ static const struct command *const commands[] = {
 	&command_kill,
 	&command_stop,
 	&command_rm,
+	&command_pool,
 	&command_events,
 	&command_metrics,
 	&command_daemon,

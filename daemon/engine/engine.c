@@ -27,6 +27,7 @@
 #include "engine/shutdown.h"
 #include "engine/slots.h"
 #include "engine/upgrade.h"
+#include "pool/pool.h"
 #include "process/child.h"
 #include "service/service.h"
 
@@ -190,7 +191,8 @@ static bool is_busy(void *context)
 {
 	struct engine *engine = context;
 
-	return control_clients(engine->control) > 0 || children_running(engine->children) > 0;
+	return control_clients(engine->control) > 0 || children_running(engine->children) > 0 ||
+	       pools_count(engine->pools) > 0;
 }
 
 static void on_idle(void *context)
@@ -361,6 +363,7 @@ static int build(struct engine *engine, struct stored_list *list, struct err *er
 	if (!engine->children)
 		return -EINVAL;
 	recovery.children = service.children = engine->children;
+	recovery.pools = service.pools = engine->pools = pools_create(engine->children);
 	recover_children(&recovery);
 	failpoint("recover-made");
 	service.ledger = engine->ledger;
@@ -385,6 +388,7 @@ static void serve(struct engine *engine)
 {
 	open_to_others(engine);
 	keeper_start(engine->keeper);
+	pools_start(engine->pools);
 	children_resume(engine->children);
 	failpoint("recover-resumed");
 	autoexit_set(engine->autoexit, engine->options.idle_exit_ms);
@@ -424,6 +428,7 @@ static void tear_down(struct engine *engine)
 	control_destroy(engine->control);
 	finish_turn(engine->loop);
 	service_destroy(engine->service);
+	pools_destroy(engine->pools);
 	children_destroy(engine->children);
 	quotas_destroy(engine->quotas);
 	launch_destroy(engine->launch);

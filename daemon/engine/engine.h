@@ -18,6 +18,7 @@ struct children;
 struct control;
 struct keeper;
 struct launch;
+struct pools;
 struct loop;
 struct quotas;
 struct ledger;
@@ -49,6 +50,7 @@ struct engine {
 	struct quota_limits limits_others; /* of users other than root and the daemon's own, by default */
 	struct process_host process_host;
 	struct children *children;
+	struct pools *pools;
 	struct service *service;
 	struct control *control;
 	struct autoexit *autoexit;

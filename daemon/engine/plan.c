@@ -120,6 +120,7 @@ static spawnd_runtime_v1_Plan message_of_start(const struct plan *plan)
 		.journal_slot = plan->journal_slot,
 		.env = {.funcs.encode = encode_texts, .arg = (void *)plan->extra_env},
 		.fds = {.funcs.encode = encode_fds, .arg = (void *)plan},
+		.listen_pid = plan->listen_pid,
 		.controlling_slot = plan->controlling_slot,
 		.cgroup = plan->cgroup,
 		.cgroup_procs = plan->cgroup_procs,

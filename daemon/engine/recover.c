@@ -7,6 +7,8 @@
 #include "base/ledger.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pool/pool.h"
+#include "pool/pool_record.h"
 #include "process/child.h"
 #include "process/record.h"
 
@@ -69,7 +71,7 @@ static void sort_records(struct pointers *pointers)
 
 /* Everything the ledger has, by kind and in order of owners. */
 struct found {
-	struct pointers processes, outputs, specs;
+	struct pointers processes, outputs, specs, pools;
 	struct spec **compiled; /* of each of specs; NULL: it could not be */
 	size_t outputs_done;    /* those before are of processes that were looked at */
 };
@@ -84,6 +86,8 @@ static void find_records(struct ledger *ledger, struct found *found)
 			add_pointer(&found->outputs, record);
 		else if (ledger_kind(record) == RECORD_SPEC)
 			add_pointer(&found->specs, record);
+		else if (ledger_kind(record) == RECORD_POOL)
+			add_pointer(&found->pools, record);
 	}
 	sort_records(&found->processes);
 	sort_records(&found->outputs);
@@ -179,6 +183,40 @@ static void make_child(const struct recovery *recovery, struct found *found, str
 		fd_close(&fds[i].fd);
 }
 
+/* Makes one pool of its record. Its workers are children, and find it by themselves. */
+static void make_pool(const struct recovery *recovery, void *record, struct spec *template)
+{
+	size_t count;
+	struct stored *stored = find_stored(recovery->list, ledger_owner(record), &count);
+	_cleanup_free_ struct recovered_fd *fds = mem_alloc((count + 1) * sizeof(*fds));
+
+	for (size_t i = 0; i < count; i++)
+		fds[i] = (struct recovered_fd){.kind = stored[i].kind, .index = stored[i].index, .fd = fd_steal(&stored[i].fd)};
+	pools_recover(recovery->pools, record, template, fds, count);
+	for (size_t i = 0; i < count; i++)
+		fd_close(&fds[i].fd);
+}
+
+static void make_pools(const struct recovery *recovery, const struct found *found)
+{
+	for (size_t i = 0; i < found->pools.count; i++) {
+		void *record = found->pools.items[i];
+		struct spec *template =
+			ledger_size(record) >= sizeof(struct pool_record) ? find_spec(found, ((struct pool_record *)record)->spec) : NULL;
+
+		if (template)
+			make_pool(recovery, record, template);
+		else
+			ledger_free(recovery->ledger, record);
+	}
+}
+
+/* Whether an object is there that owns what is kept under this id. */
+static bool is_owner(const struct recovery *recovery, uint64_t id)
+{
+	return children_find(recovery->children, id) || pools_find(recovery->pools, id);
+}
+
 /* Whether a process was cloned for this record. */
 static bool was_launched(const struct recovery *recovery, const struct record *record)
 {
@@ -213,7 +251,7 @@ static void drop_orphans(const struct recovery *recovery)
 	for (size_t i = 0; i < recovery->list->count; i++) {
 		uint64_t owner = recovery->list->items[i].owner;
 
-		if (owner && !children_find(recovery->children, owner))
+		if (owner && !is_owner(recovery, owner))
 			keeper_store_drop(recovery->keeper, STORE_ANY, owner, 0);
 	}
 }
@@ -238,6 +276,7 @@ size_t recover_children(const struct recovery *recovery)
 			forget(recovery, record);
 		}
 	}
+	make_pools(recovery, &found);
 	drop_orphans(recovery);
 	for (size_t i = 0; i < found.outputs.count; i++)
 		ledger_free(recovery->ledger, found.outputs.items[i]); /* NULL: a child has it */
@@ -251,6 +290,7 @@ size_t recover_children(const struct recovery *recovery)
 	free(found.processes.items);
 	free(found.outputs.items);
 	free(found.specs.items);
+	free(found.pools.items);
 	if (count)
 		log_(LOG_INFO, "took up %zu processes again", count);
 	return count;

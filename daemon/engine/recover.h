@@ -12,6 +12,7 @@
 
 struct children;
 struct ledger;
+struct pools;
 
 /* The daemon's own descriptors. -1: was not stored. */
 struct own_fds {
@@ -27,6 +28,7 @@ struct recovery {
 	struct slots *slots;
 	struct ledger *ledger;
 	struct children *children;
+	struct pools *pools;
 	struct stored_list *list; /* descriptors that are used are taken out of it */
 };
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "engine/control.h"
 #include "engine/engine.h"
+#include "pool/pool.h"
 #include "process/child.h"
 
 #define LINGER_MS 2000u /* clients have so long to read what is theirs */
@@ -92,6 +93,7 @@ static void on_begin(void *arg)
 	}
 	shutdown->stopping = true;
 	control_stop(shutdown->engine->control);
+	pools_quiesce(shutdown->engine->pools);
 	loop_timer_set(shutdown->drain, DRAIN_LOOK_MS * 1000);
 	children_shutdown(shutdown->engine->children, shutdown->keep, on_children_gone, shutdown);
 }

@@ -128,6 +128,19 @@ static const char *compose(const struct launch_plan *plan, const char *part, siz
 	return plan->candidate;
 }
 
+/* Its own pid, which only the child knows, in decimal where LISTEN_PID_ENTRY has room for it. */
+static void write_listen_pid(const struct launch_plan *plan)
+{
+	char *end = plan->env[plan->envc - 1] + sizeof("LISTEN_PID=") - 1, digits[16];
+	size_t count = 0;
+
+	for (unsigned long pid = (unsigned long)syscall(SYS_getpid); pid; pid /= 10)
+		digits[count++] = (char)('0' + pid % 10);
+	while (count)
+		*end++ = digits[--count];
+	*end = 0;
+}
+
 /* execvp's rules, but what is no program is never given to a shell. */
 static _Noreturn void execute(struct child_job *job)
 {
@@ -181,5 +194,7 @@ int child_run(void *arg)
 	if (plan->controlling_slot >= 0 && ioctl(plan->controlling_slot, TIOCSCTTY, 0) < 0)
 		give_up(job, LAUNCH_TTY, plan->controlling_slot);
 	set_limit(job, RLIMIT_NOFILE, job->nofile);
+	if (plan->listen_pid)
+		write_listen_pid(plan);
 	execute(job);
 }

@@ -10,6 +10,7 @@
 #include <pwd.h>
 
 #include "base/mem.h"
+#include "link/link.h"
 #include "spawnd/runtime/v1/launcher.pb.h"
 
 #define GROUPS_MAX 65536
@@ -175,6 +176,13 @@ static int resolve_all(struct launch_plan *plan, const int *fds, size_t fd_count
 	return done;
 }
 
+/* Whether the child finds the place for its pid. */
+static bool has_listen_pid(const struct launch_plan *plan)
+{
+	return plan->envc && strlen(plan->env[plan->envc - 1]) == strlen(LISTEN_PID_ENTRY) &&
+	       strncmp(plan->env[plan->envc - 1], LISTEN_PID_ENTRY, sizeof("LISTEN_PID=") - 1) == 0;
+}
+
 /* The fields that are numbers. */
 static void copy_numbers(struct launch_plan *plan, const spawnd_runtime_v1_Plan *message)
 {
@@ -188,6 +196,7 @@ static void copy_numbers(struct launch_plan *plan, const spawnd_runtime_v1_Plan 
 	plan->set_nice = message->set_nice;
 	plan->nice = message->nice;
 	plan->no_new_privs = message->no_new_privs;
+	plan->listen_pid = message->listen_pid;
 	plan->controlling_slot = message->controlling_slot;
 	plan->cgroup = message->cgroup;
 	plan->cgroup_procs = message->cgroup_procs;
@@ -215,7 +224,7 @@ int plan_decode(struct launch_plan *plan, const uint8_t *bytes, size_t size, con
 	message.rlimits = (pb_callback_t){.funcs.decode = decode_limit, .arg = plan};
 	done = pb_decode(&stream, spawnd_runtime_v1_Plan_fields, &message);
 	copy_numbers(plan, &message);
-	if (!done || !plan->argc || !plan->file)
+	if (!done || !plan->argc || !plan->file || (plan->listen_pid && !has_listen_pid(plan)))
 		return -EPROTO;
 	if (!plan->search_path)
 		plan->search_path = "";

@@ -44,6 +44,7 @@ struct launch_plan {
 	struct limit *limits;
 	size_t limit_count;
 	bool no_new_privs;
+	bool listen_pid; /* the last of env is "LISTEN_PID=" and room for a pid */
 	int controlling_slot;
 	int cgroup;       /* descriptor of the directory to be born in; -1: none */
 	int cgroup_procs; /* descriptor to write "0" into; -1: none */

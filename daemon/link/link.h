@@ -18,18 +18,22 @@
 
 #define LINK_RECORD_MAX 65536u /* a longer launcher plan goes into a memfd */
 
+/* An entry of an environment in which a child writes its pid; Plan.listen_pid. */
+#define LISTEN_PID_ENTRY "LISTEN_PID=0000000000"
+
 /* What the keeper's store holds; `owner` 0 is the daemon itself. */
 enum store_kind {
 	STORE_ANY = 0,
-	STORE_JOURNAL = 1, /* owner 0 */
-	STORE_SOCKET = 2,  /* owner 0: the client-facing listening socket */
-	STORE_LOCK = 3,    /* owner 0: the instance lock */
-	STORE_STDIO = 4,   /* our end of a child's slot; index = slot */
-	STORE_RING = 5,    /* memfd of an output log; index = slot */
-	STORE_PIPE = 6,    /* kept pipe of a direct slot: index = 2 * slot (read end), 2 * slot + 1 (write end) */
-	STORE_LEDGER = 7,  /* owner 0: records of objects, base/ledger.h */
-	STORE_STDIN = 8,   /* memfd of what a child has still to read; index = slot */
-	STORE_CHANNEL = 9, /* of a message channel; index: which of the below */
+	STORE_JOURNAL = 1,   /* owner 0 */
+	STORE_SOCKET = 2,    /* owner 0: the client-facing listening socket */
+	STORE_LOCK = 3,      /* owner 0: the instance lock */
+	STORE_STDIO = 4,     /* our end of a child's slot; index = slot */
+	STORE_RING = 5,      /* memfd of an output log; index = slot */
+	STORE_PIPE = 6,      /* kept pipe of a direct slot: index = 2 * slot (read end), 2 * slot + 1 (write end) */
+	STORE_LEDGER = 7,    /* owner 0: records of objects, base/ledger.h */
+	STORE_STDIN = 8,     /* memfd of what a child has still to read; index = slot */
+	STORE_CHANNEL = 9,   /* of a message channel; index: which of the below */
+	STORE_LISTENER = 10, /* a socket of a pool, which is the owner; index: of the listener */
 };
 
 /* What of a channel is stored. */

@@ -471,7 +471,8 @@ static int launch(struct child *child, struct err *err)
 	const struct process_host *host = child->children->host;
 	struct stdio *stdio = &child->stdio;
 	char id[96];
-	const char *extra_env[] = {id, NULL};
+	bool listens = child->spec->message->listen_fds > 0;
+	const char *extra_env[] = {id, listens ? LISTEN_PID_ENTRY : NULL, NULL};
 	bool is_directory;
 	int cgroup = tree_open(&child->tree, &is_directory);
 	_cleanup_free_ int *fds = mem_alloc((stdio->their_count + 1) * sizeof(*fds));
@@ -481,6 +482,7 @@ static int launch(struct child *child, struct err *err)
 		.journal_slot = child->journal_slot,
 		.spec = child->spec,
 		.extra_env = extra_env,
+		.listen_pid = listens,
 		.slots = stdio->slots,
 		.slot_count = stdio->slot_count,
 		.fds = fds,

@@ -28,6 +28,7 @@ struct plan {
 	uint32_t journal_slot;
 	struct spec *spec;            /* argv, env, file, search_path, cwd, ids, umask, nice, rlimits, no_new_privs */
 	const char *const *extra_env; /* more "NAME=value" after those of spec, NULL-terminated; or NULL */
+	bool listen_pid;              /* the last of them is LISTEN_PID_ENTRY */
 	const struct plan_fd *slots;  /* in the order they are put in place */
 	size_t slot_count;
 	const int *fds; /* descriptors that go along */

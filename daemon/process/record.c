@@ -54,7 +54,7 @@ void record_pack_spec(struct buf *buf, const struct spec *spec)
 }
 
 /* Writes the spec unless it is there; returns its number, 0 with *err. */
-static uint64_t store_spec(struct ledger *ledger, struct spec *spec, struct err *err)
+uint64_t record_write_spec(struct ledger *ledger, struct spec *spec, struct err *err)
 {
 	struct buf buf = {0};
 	uint8_t *record;
@@ -75,7 +75,7 @@ static uint64_t store_spec(struct ledger *ledger, struct spec *spec, struct err 
 
 struct record *record_write(struct ledger *ledger, uint64_t id, struct spec *spec, const struct record_origin *origin, struct err *err)
 {
-	uint64_t number = store_spec(ledger, spec, err);
+	uint64_t number = record_write_spec(ledger, spec, err);
 	size_t key = strlen(origin->key), method = strlen(origin->method), session = origin->session_size;
 	struct record *record;
 	uint8_t *tail;

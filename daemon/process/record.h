@@ -19,6 +19,7 @@ enum record_kind {
 	RECORD_PROCESS = 2,
 	RECORD_OUTPUT = 3, /* what is kept of a slot that has ended */
 	RECORD_ACT = 4,    /* what an idempotency key named; service/idempotency.c */
+	RECORD_POOL = 5,   /* pool/pool_record.h */
 };
 
 #define RECORD_KEY_MAX 128u
@@ -115,5 +116,7 @@ static inline bool record_has(const struct record *record, enum record_flags fla
 void record_pack_spec(struct buf *buf, const struct spec *spec);
 /* That, compiled again. 0, or negative with *err. */
 int record_unpack_spec(const void *bytes, size_t size, struct spec **spec_out, struct err *err);
+/* Remembers a spec as long as it is referred to; its number, or 0 with *err. */
+uint64_t record_write_spec(struct ledger *ledger, struct spec *spec, struct err *err);
 /* The spec of a RECORD_SPEC, compiled again. 0, or negative with *err. */
 int record_read_spec(struct ledger *ledger, void *bytes, struct spec **spec_out, struct err *err);

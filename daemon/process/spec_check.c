@@ -235,6 +235,21 @@ static int check_log_file(const Spawnd__V1__LogFile *file, struct err *err)
 	return done;
 }
 
+static int check_listen_fds(const Spawnd__V1__ProcessSpec *request, struct err *err)
+{
+	if (request->listen_fds > request->n_stdio)
+		return err_invalid(err, "spec.listen_fds", "is more than there are slots in spec.stdio");
+	for (uint32_t slot = 3; slot < 3 + request->listen_fds; slot++) {
+		size_t at = 0;
+
+		while (at < request->n_stdio && request->stdio[at]->slot != slot)
+			at++;
+		if (at == request->n_stdio || request->stdio[at]->kind != SPAWND__V1__STDIO__KIND__KIND_FD)
+			return err_invalid(err, "spec.listen_fds", "slot %u is not of KIND_FD", slot);
+	}
+	return 0;
+}
+
 int spec_check(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct err *err)
 {
 	int done;
@@ -254,5 +269,7 @@ int spec_check(const Spawnd__V1__ProcessSpec *request, enum spec_use use, struct
 		done = check_log_file(request->log_file, err);
 	if (done == 0)
 		done = check_persist(request, use, err);
+	if (done == 0)
+		done = check_listen_fds(request, err);
 	return done;
 }

@@ -147,6 +147,19 @@ static void put_channel(struct environment *environment, const struct spec *spec
 		put(environment, (const uint8_t *)texts[i], strlen(texts[i]), (size_t)(strchr(texts[i], '=') - texts[i]));
 }
 
+/* How many descriptors there are to accept from, as systemd tells it; the pid is the child's to write. `text` must outlive the table. */
+static void put_listen_fds(struct environment *environment, const struct spec *spec, char text[CHANNEL_TEXT])
+{
+	static const char *const names[] = {"LISTEN_FDS", "LISTEN_PID"};
+
+	if (!spec->message->listen_fds)
+		return;
+	for (size_t i = 0; i < array_size(names); i++)
+		unset(environment, (const uint8_t *)names[i], strlen(names[i]));
+	snprintf(text, CHANNEL_TEXT, "LISTEN_FDS=%u", spec->message->listen_fds);
+	put(environment, (const uint8_t *)text, strlen(text), strlen("LISTEN_FDS"));
+}
+
 /* The list in the order of the table. */
 static char **list_of(const struct environment *environment)
 {
@@ -166,7 +179,7 @@ static char **list_of(const struct environment *environment)
 int spec_build_env(const Spawnd__V1__Environment *request, char *const *session, struct spec *spec, struct err *err)
 {
 	struct environment environment = {0};
-	char texts[CHANNEL_VARIABLES][CHANNEL_TEXT];
+	char texts[CHANNEL_VARIABLES][CHANNEL_TEXT], listen_fds[CHANNEL_TEXT];
 	int done;
 
 	if (request && request->origin != SPAWND__V1__ENVIRONMENT__ORIGIN__ORIGIN_SESSION) {
@@ -174,12 +187,13 @@ int spec_build_env(const Spawnd__V1__Environment *request, char *const *session,
 			return err_invalid(err, "spec.env.origin", "%d is unknown", (int)request->origin);
 		session = NULL;
 	}
-	environment.block = calloc(count_entries(request, session) + CHANNEL_VARIABLES + 1, sizeof(*environment.block));
+	environment.block = calloc(count_entries(request, session) + CHANNEL_VARIABLES + 2, sizeof(*environment.block));
 	if (!environment.block)
 		return err_errno(err, ENOMEM, "malloc", NULL);
 	done = collect(&environment, request, session, err);
 	if (done == 0) {
 		put_channel(&environment, spec, texts);
+		put_listen_fds(&environment, spec, listen_fds);
 		spec->env = list_of(&environment);
 		if (!spec->env)
 			done = err_errno(err, ENOMEM, "malloc", NULL);

@@ -55,6 +55,12 @@ int handle_list(struct call *call, const ProtobufCMessage *message, struct err *
 int handle_get(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_remove(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_subscribe(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_create_pool(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_scale_pool(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_stop_pool(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_list_pools(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_get_pool(struct call *call, const ProtobufCMessage *message, struct err *err);
+int handle_remove_pool(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_hello(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_ping(struct call *call, const ProtobufCMessage *message, struct err *err);
 int handle_version(struct call *call, const ProtobufCMessage *message, struct err *err);

@@ -55,9 +55,9 @@ static int take_fds(struct call *call, const struct spec *spec, int *fds, size_t
 	return 0;
 }
 
-/* Who asks, and what its session told. */
-static struct spec_context context_of(struct service *service, struct call *call)
+struct spec_context launch_context(struct call *call)
 {
+	struct service *service = service_get();
 	struct peer *peer = call_peer(call);
 	struct spec_context context = {
 		.uid = peer_uid(peer),
@@ -106,7 +106,7 @@ static void origin_of(const struct launch_request *request, const struct act_nam
 static int start(struct service *service, const struct launch_request *request, const struct record_origin *origin,
 	struct child **child_out, struct err *err)
 {
-	struct spec_context context = context_of(service, request->call);
+	struct spec_context context = launch_context(request->call);
 	_cleanup_free_ int *fds = NULL;
 	struct spec *spec;
 	bool persisted = false;

@@ -16,6 +16,9 @@ struct launch_request {
 	const Spawnd__V1__Reader *reader; /* checked too; may be NULL */
 };
 
+/* Who asks, and what its session told; valid while the session is. */
+struct spec_context launch_context(struct call *call);
+
 /*
  * The process of this request: a new one, or (*joined_out) the one its idempotency key started. 0; or negative with *err:
  * then nothing was started; or 1: what the key started never ran, and the call was ended by the same failure.

@@ -3,8 +3,10 @@
 #include "service/internal.h"
 #include "spawnd/v1/admin.pb-c.h"
 #include "spawnd/v1/events.pb-c.h"
+#include "spawnd/v1/pools.pb-c.h"
 
 #define PROCESSES "spawnd.v1.Processes"
+#define POOLS "spawnd.v1.Pools"
 #define EVENTS "spawnd.v1.Events"
 #define ADMIN "spawnd.v1.Admin"
 
@@ -32,6 +34,12 @@ static const struct method methods[] = {
 	{PROCESSES, "List", TYPE(list_request), TYPE(list_reply), UNARY, OWN, RIGHT_OBSERVE, handle_list},
 	{PROCESSES, "Get", TYPE(get_request), TYPE(process), UNARY, OWN, RIGHT_OBSERVE, handle_get},
 	{PROCESSES, "Remove", TYPE(remove_request), TYPE(remove_reply), UNARY, OWN, RIGHT_SIGNAL, handle_remove},
+	{POOLS, "Create", TYPE(create_pool_request), TYPE(pool), UNARY, ALL, RIGHT_SPAWN, handle_create_pool},
+	{POOLS, "Scale", TYPE(scale_pool_request), TYPE(pool), UNARY, OWN, RIGHT_SIGNAL, handle_scale_pool},
+	{POOLS, "Stop", TYPE(stop_pool_request), TYPE(pool), UNARY, OWN, RIGHT_SIGNAL, handle_stop_pool},
+	{POOLS, "List", TYPE(list_pools_request), TYPE(list_pools_reply), UNARY, OWN, RIGHT_OBSERVE, handle_list_pools},
+	{POOLS, "Get", TYPE(get_pool_request), TYPE(pool), UNARY, OWN, RIGHT_OBSERVE, handle_get_pool},
+	{POOLS, "Remove", TYPE(remove_pool_request), TYPE(remove_pool_reply), UNARY, OWN, RIGHT_SIGNAL, handle_remove_pool},
 	{EVENTS, "Subscribe", TYPE(subscribe_request), TYPE(event), STREAM, OWN, RIGHT_OBSERVE, handle_subscribe},
 	{ADMIN, "Hello", TYPE(hello_request), TYPE(hello_reply), UNARY, ALL, RIGHT_NONE, handle_hello},
 	{ADMIN, "Ping", TYPE(ping_request), TYPE(ping_reply), UNARY, ALL, RIGHT_NONE, handle_ping},

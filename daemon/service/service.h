@@ -15,6 +15,7 @@
 struct children;
 struct loop;
 struct peer;
+struct pools;
 struct quotas;
 struct service;
 struct spec;
@@ -64,6 +65,7 @@ struct service_config {
 	struct loop *loop;
 	struct quotas *quotas;     /* what users have and may have; NULL: nobody counts */
 	struct children *children; /* service observes it (children_observe) until it is destroyed */
+	struct pools *pools;
 	const struct service_host *host;
 	void *context; /* first argument of the host's functions */
 };

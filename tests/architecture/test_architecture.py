@@ -16,8 +16,9 @@ ALLOWED = {
     "rpc": {"wire", "base"},
     "process": {"link", "base"},
     "channel": {"process", "link", "base"},
-    "service": {"rpc", "channel", "process", "base"},
-    "engine": {"service", "channel", "process", "rpc", "link", "base"},
+    "pool": {"channel", "process", "link", "base"},
+    "service": {"rpc", "pool", "channel", "process", "base"},
+    "engine": {"service", "pool", "channel", "process", "rpc", "link", "base"},
 }
 
 # a dangerous act, and the files that may do it
