@@ -8,7 +8,7 @@ import pytest
 
 import ttrpc
 import users
-from ttrpc import Closed, RpcError, admin, common, events, processes
+from ttrpc import Closed, RpcError, admin, common, events, pools, processes
 from users import ALICE, BOB, CAROL, GROUP, client, refusal, reload
 
 ROLES = ["observe", "attach", "signal", "spawn", "admin"]
@@ -24,11 +24,17 @@ NEEDS = {
     "Processes.Signal": "signal", "Processes.Stop": "signal", "Processes.SetOnDisconnect": "signal", "Processes.Remove": "signal",
     "Processes.Logs": "observe", "Processes.Wait": "observe", "Processes.Get": "observe",
     "Processes.List": FILTERED, "Events.Subscribe": FILTERED,
+    "Pools.Create": "spawn", "Pools.List": FILTERED, "Pools.Get": "observe", "Pools.Scale": "signal", "Pools.Stop": "signal",
+    "Pools.Remove": "signal",
     "Admin.Hello": NOBODY, "Admin.Ping": NOBODY, "Admin.Version": NOBODY,
     "Admin.Stats": "observe", "Admin.Metrics": "observe",
     "Admin.SetLogLevel": "admin", "Admin.Upgrade": "admin", "Admin.Shutdown": "admin",
 }
 OF_AN_OBJECT = [name for name in NEEDS if name.startswith("Processes.") and NEEDS[name] in ("attach", "signal", "observe")]
+
+
+def pool_request(name):
+    return pools.CreatePoolRequest(spec=pools.PoolSpec(name=name, size=1, template=ttrpc.make_spec("sleep", "1000")))
 
 
 def request_for(name, process):
@@ -54,6 +60,10 @@ def request_for(name, process):
         "Processes.Get": lambda: processes.GetRequest(process=ref),
         "Processes.List": processes.ListRequest,
         "Events.Subscribe": lambda: events.SubscribeRequest(start=events.SubscribeStart(since_seq=1)),
+        **{f"Pools.{method}": lambda kind=kind: kind(pool=pools.PoolRef(name="others"))
+           for method, kind in (("Scale", pools.ScalePoolRequest), ("Stop", pools.StopPoolRequest), ("Get", pools.GetPoolRequest),
+                                ("Remove", pools.RemovePoolRequest))},
+        "Pools.Create": lambda: pool_request("own"), "Pools.List": pools.ListPoolsRequest,
         "Admin.Hello": lambda: admin.HelloRequest(client="tests", version=1),
         "Admin.Ping": admin.PingRequest, "Admin.Version": admin.VersionRequest,
         "Admin.Stats": admin.StatsRequest, "Admin.Metrics": admin.MetricsRequest,
@@ -64,7 +74,7 @@ def request_for(name, process):
 
 
 METHODS = {f"{service.name}.{method.name}": method
-           for module in (processes, events, admin)
+           for module in (processes, events, pools, admin)
            for service in module.DESCRIPTOR.services_by_name.values() for method in service.methods}
 CANCEL = {
     "Processes.Spawn": lambda: processes.SpawnRequest(control=processes.ProcessControl(cancel=common.Cancel())),
@@ -78,7 +88,7 @@ CANCEL = {
 
 
 def message_class(descriptor):
-    module = {"processes": processes, "events": events, "admin": admin}[pathlib.Path(descriptor.file.name).stem]
+    module = {"processes": processes, "events": events, "pools": pools, "admin": admin}[pathlib.Path(descriptor.file.name).stem]
     return getattr(module, descriptor.name)
 
 
@@ -178,6 +188,7 @@ def test_every_method_for_every_role(open_daemon, role):
     daemon = open_daemon(*GRANTS)
     with client(daemon, 0) as root, client(daemon, UID[role]) as other:
         process = victim(root)
+        root.call("Pools", "Create", pool_request("others"), pools.Pool())
         last = ["Processes.Stop", "Admin.Shutdown"]
         for name in [name for name in NEEDS if name not in last] + last:
             allowed = NEEDS[name] in (NOBODY, FILTERED, role) or role == "admin"

@@ -31,6 +31,7 @@ envelope = importlib.import_module("ttrpc_pb2")
 common = importlib.import_module("spawnd.v1.common_pb2")
 processes = importlib.import_module("spawnd.v1.processes_pb2")
 events = importlib.import_module("spawnd.v1.events_pb2")
+pools = importlib.import_module("spawnd.v1.pools_pb2")
 admin = importlib.import_module("spawnd.v1.admin_pb2")
 
 CODES = ["OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",

@@ -64,6 +64,7 @@ func main() {
 	callStreams(pb.NewProcessesClient(client))
 	callChannel(pb.NewProcessesClient(client))
 	callEvents(pb.NewEventsClient(client), pb.NewProcessesClient(client))
+	callPools(pb.NewPoolsClient(client))
 	callErrors(pb.NewProcessesClient(client))
 	shutdown(pb.NewAdminClient(client))
 }
@@ -352,4 +353,33 @@ func shutdown(admin pb.AdminService) {
 	_, err := admin.Shutdown(ctx, &pb.ShutdownRequest{})
 	must(err, "Shutdown")
 	ok("Admin.Shutdown")
+}
+
+func callPools(pools pb.PoolsClient) {
+	ref := &pb.PoolRef{Ref: &pb.PoolRef_Name{Name: "stock"}}
+	pool, err := pools.Create(ctx, &pb.CreatePoolRequest{Wait: true, Spec: &pb.PoolSpec{
+		Name: "stock", Size: 1, Template: &pb.ProcessSpec{Argv: args("sleep", "60")},
+		Listeners: []*pb.ListenerSpec{{Address: "tcp://127.0.0.1:0"}}}})
+	must(err, "Create")
+	check(pool.State == pb.PoolState_POOL_STATE_RUNNING && len(pool.Workers) == 1, "Create", pool)
+	ok("Pools.Create")
+	pool, err = pools.Scale(ctx, &pb.ScalePoolRequest{Pool: ref, Size: 2, Wait: true})
+	must(err, "Scale")
+	check(len(pool.Workers) == 2, "Scale", pool)
+	ok("Pools.Scale")
+	pool, err = pools.Get(ctx, &pb.GetPoolRequest{Pool: ref})
+	must(err, "Get")
+	check(pool.Size == 2, "Get", pool)
+	ok("Pools.Get")
+	list, err := pools.List(ctx, &pb.ListPoolsRequest{})
+	must(err, "List")
+	check(len(list.Pools) == 1, "List", list)
+	ok("Pools.List")
+	pool, err = pools.Stop(ctx, &pb.StopPoolRequest{Pool: ref})
+	must(err, "Stop")
+	check(pool.State == pb.PoolState_POOL_STATE_STOPPED, "Stop", pool)
+	ok("Pools.Stop")
+	_, err = pools.Remove(ctx, &pb.RemovePoolRequest{Pool: ref})
+	must(err, "Remove")
+	ok("Pools.Remove")
 }

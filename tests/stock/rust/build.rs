@@ -4,7 +4,7 @@ use ttrpc_codegen::{Codegen, Customize, ProtobufCustomize};
 fn main() {
     let proto = std::env::var("PROTO_DIR").expect("PROTO_DIR names the folder of protos");
     let files: Vec<String> =
-        ["common", "processes", "events", "admin"].iter().map(|name| format!("{proto}/spawnd/v1/{name}.proto")).collect();
+        ["common", "processes", "events", "pools", "admin"].iter().map(|name| format!("{proto}/spawnd/v1/{name}.proto")).collect();
     println!("cargo:rerun-if-env-changed=PROTO_DIR");
     println!("cargo:rerun-if-changed={proto}");
     std::fs::create_dir_all("src/stubs").expect("src/stubs");

@@ -9,6 +9,8 @@ use stubs::admin_ttrpc::AdminClient;
 use stubs::common::*;
 use stubs::events::*;
 use stubs::events_ttrpc::EventsClient;
+use stubs::pools::*;
+use stubs::pools_ttrpc::PoolsClient;
 use stubs::processes::*;
 use stubs::processes_ttrpc::ProcessesClient;
 use ttrpc::context::{with_duration, Context};
@@ -57,7 +59,8 @@ async fn main() {
     call_run(&processes).await;
     call_terminal(&processes).await;
     call_channel(&processes).await;
-    call_events(&EventsClient::new(client)).await;
+    call_events(&EventsClient::new(client.clone())).await;
+    call_pools(&PoolsClient::new(client)).await;
     admin.shutdown(ctx(), &ShutdownRequest::new()).await.expect("Shutdown");
     ok("Admin.Shutdown");
 }
@@ -298,4 +301,43 @@ async fn call_events(events: &EventsClient) {
         }
     }
     ok("Events.Subscribe");
+}
+
+fn stock_pool() -> MessageField<PoolRef> {
+    let mut pool = PoolRef::new();
+    pool.set_name("stock".to_string());
+    MessageField::some(pool)
+}
+
+async fn call_pools(pools: &PoolsClient) {
+    let listener = ListenerSpec { address: "tcp://127.0.0.1:0".to_string(), ..Default::default() };
+    let create = CreatePoolRequest {
+        wait: true,
+        spec: MessageField::some(PoolSpec {
+            name: "stock".to_string(),
+            size: 1,
+            template: spec(&["sleep", "60"]),
+            listeners: vec![listener],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let pool = pools.create(ctx(), &create).await.expect("Create");
+    assert_eq!(pool.state.enum_value(), Ok(PoolState::POOL_STATE_RUNNING));
+    ok("Pools.Create");
+    let scale = ScalePoolRequest { pool: stock_pool(), size: 2, wait: true, ..Default::default() };
+    assert_eq!(pools.scale(ctx(), &scale).await.expect("Scale").workers.len(), 2);
+    ok("Pools.Scale");
+    let get = GetPoolRequest { pool: stock_pool(), ..Default::default() };
+    assert_eq!(pools.get(ctx(), &get).await.expect("Get").size, 2);
+    ok("Pools.Get");
+    assert_eq!(pools.list(ctx(), &ListPoolsRequest::new()).await.expect("List").pools.len(), 1);
+    ok("Pools.List");
+    let stop = StopPoolRequest { pool: stock_pool(), ..Default::default() };
+    let stopped = pools.stop(ctx(), &stop).await.expect("Stop");
+    assert_eq!(stopped.state.enum_value(), Ok(PoolState::POOL_STATE_STOPPED));
+    ok("Pools.Stop");
+    let remove = RemovePoolRequest { pool: stock_pool(), ..Default::default() };
+    pools.remove(ctx(), &remove).await.expect("Remove");
+    ok("Pools.Remove");
 }
