@@ -13,6 +13,7 @@
 
 #include "base/loop.h"
 #include "base/mem.h"
+#include "pool/pool.h"
 #include "process/child.h"
 #include "rpc/call.h"
 #include "rpc/peer.h"
@@ -851,6 +852,7 @@ struct fake {
 	struct loop *loop;
 	struct children children;
 	struct service *service;
+	struct pools *pools;
 	struct peer peer;
 	service_upgraded_fn upgraded; /* of the upgrade under way */
 	void *upgraded_arg;
@@ -927,6 +929,7 @@ static inline void fake_begin(struct fake *fake)
 	memset(fake, 0, sizeof(*fake));
 	fake->loop = config.loop = loop_create();
 	config.children = &fake->children;
+	config.pools = fake->pools = pools_create(config.children);
 	fake->service = service_create(&config, NULL);
 }
 
@@ -934,6 +937,7 @@ static inline void fake_end_all(struct fake *fake)
 {
 	service_peer_gone(fake->service, &fake->peer);
 	service_destroy(fake->service);
+	pools_destroy(fake->pools);
 	for (size_t i = 0; i < fake->children.count; i++) {
 		struct child *child = fake->children.list[i];
 
@@ -947,14 +951,14 @@ static inline void fake_end_all(struct fake *fake)
 	loop_destroy(fake->loop);
 }
 
-/* Gives a method its first message. Returns what the handler did; *err is the call's. */
+/* Gives a method its first message; of those of one name the first of the table. Returns what the handler did; *err is the call's. */
 static inline int fake_call(struct fake *fake, struct call *call, const char *name, const void *message)
 {
 	struct method_table table = service_methods(fake->service);
 	int done;
 
 	*call = (struct call){.peer = &fake->peer, .bytes = 1 << 20, .messages = 64};
-	for (size_t i = 0; i < table.count; i++)
+	for (size_t i = 0; i < table.count && !call->method; i++)
 		if (strcmp(table.methods[i].name, name) == 0)
 			call->method = &table.methods[i];
 	CU_ASSERT_PTR_NOT_NULL_FATAL(call->method);
