@@ -355,7 +355,7 @@ func shutdown(admin pb.AdminService) {
 	ok("Admin.Shutdown")
 }
 
-func callPools(pools pb.PoolsClient) {
+func callPools(pools pb.PoolsService) {
 	ref := &pb.PoolRef{Ref: &pb.PoolRef_Name{Name: "stock"}}
 	pool, err := pools.Create(ctx, &pb.CreatePoolRequest{Wait: true, Spec: &pb.PoolSpec{
 		Name: "stock", Size: 1, Template: &pb.ProcessSpec{Argv: args("sleep", "60")},
