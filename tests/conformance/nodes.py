@@ -45,5 +45,5 @@ def find(version):
 def need(version):
     node = find(version)
     if not node:
-        pytest.skip(f"Node {version} is not there, and npm does not give it")
+        pytest.fail(f"Node {version} is not there, and npm does not give it")
     return node

@@ -40,7 +40,6 @@ def test_the_options_of_all_commands_and_of_the_daemon():
     check_options(help_of(str(BIN / "spawnd")), "spawnd.8")
 
 
-@pytest.mark.skipif(not shutil.which("groff"), reason="needs groff")
 @pytest.mark.parametrize("page", sorted(path.name for path in MAN.iterdir()))
 def test_pages_are_well_formed(page):
     done = subprocess.run(["groff", "-mandoc", "-Tutf8", "-ww", str(MAN / page)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)

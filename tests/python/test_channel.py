@@ -24,10 +24,8 @@ with spawnd_child.attach() as channel:
         message.close()
 """ % str(PACKAGE)
 
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="there is no Node")
 
 
-@needs_node
 def test_json_with_node(run_async):
     values = [{"a": [1, "zwölf", None]}, "text", 7, True, [], "line\nend"]
 
@@ -43,7 +41,6 @@ def test_json_with_node(run_async):
     assert run_async(talk()) == (values, [], 0)
 
 
-@needs_node
 def test_advanced_is_bytes(run_async):
     text = b"\xff\x0f\x22\x02hi"  # V8's header and the one-byte string "hi"
 

@@ -26,7 +26,6 @@ import spawnd_child  # noqa: E402
 from spawnd_child import NativeChannel, NodeChannel, ProtocolError  # noqa: E402
 
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(not NODE, reason="no node")
 
 
 def open_fds():
@@ -530,7 +529,6 @@ def test_two_lines_of_shell_take_part():
     assert process.wait(30) == 0
 
 
-@needs_node
 def test_a_node_child_sends_everything_back():
     process, channel = child([NODE, str(EXAMPLES / "child.js")], NodeChannel)
     with channel, socket.create_server(("127.0.0.1", 0)) as server:
@@ -568,7 +566,6 @@ child.on('exit', (code) => console.log(JSON.stringify({seen, code})));
 """
 
 
-@needs_node
 def test_a_parent_in_node_forks_the_module():
     done = subprocess.run([NODE, "-e", PARENT, str(EXAMPLES / "child.py"), sys.executable], stdout=subprocess.PIPE, text=True, timeout=30,
                           env={**os.environ, "PYTHONPATH": str(MODULE)}, check=True)
