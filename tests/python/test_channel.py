@@ -25,7 +25,6 @@ with spawnd_child.attach() as channel:
 """ % str(PACKAGE)
 
 
-
 def test_json_with_node(run_async):
     values = [{"a": [1, "zwölf", None]}, "text", 7, True, [], "line\nend"]
 
