@@ -42,8 +42,8 @@ struct command {
 };
 
 extern const struct command command_attach, command_daemon, command_disconnect, command_events, command_exec, command_fork, command_inspect,
-	command_kill, command_logs, command_metrics, command_pool, command_ps, command_rm, command_run, command_send, command_stop, command_wait,
-	command_write;
+	command_kill, command_logs, command_metrics, command_pool, command_ps, command_rm, command_run, command_send, command_stop,
+	command_wait, command_write;
 
 /*
  * Parses the options of the command (those after arguments too, with `anywhere`) and counts the arguments that are left.

@@ -191,8 +191,7 @@ static bool is_busy(void *context)
 {
 	struct engine *engine = context;
 
-	return control_clients(engine->control) > 0 || children_running(engine->children) > 0 ||
-	       pools_count(engine->pools) > 0;
+	return control_clients(engine->control) > 0 || children_running(engine->children) > 0 || pools_count(engine->pools) > 0;
 }
 
 static void on_idle(void *context)

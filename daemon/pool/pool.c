@@ -264,8 +264,7 @@ static int check_name(struct pools *pools, const char *name, struct err *err)
 	if (!pools_find_name(pools, name))
 		return 0;
 	done = err_set(err, STATUS_ALREADY_EXISTS, "there is a pool named %s; remove it first (pool rm)", name);
-	if (err)
-		snprintf(err->field, sizeof(err->field), "spec.name");
+	snprintf(err->field, sizeof(err->field), "spec.name");
 	return done;
 }
 

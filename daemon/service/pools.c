@@ -1,4 +1,5 @@
 /* The Pools service. An answer that is to wait for workers is given when the pool says that it has settled. */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -33,19 +34,25 @@ static int find(struct call *call, const Spawnd__V1__PoolRef *ref, struct pool *
 {
 	struct pools *pools = service_get()->config.pools;
 	enum right right = call_method(call)->right;
+	bool by_id = ref && ref->ref_case == SPAWND__V1__POOL_REF__REF_ID;
 
-	if (!ref || ref->ref_case == SPAWND__V1__POOL_REF__REF__NOT_SET)
-		return err_invalid(err, "pool", "is missing");
-	if (ref->ref_case == SPAWND__V1__POOL_REF__REF_ID)
-		*pool_out = pools_find(pools, ref->id);
-	else
-		*pool_out = pools_find_name(pools, ref->name);
-	if (!*pool_out && ref->ref_case == SPAWND__V1__POOL_REF__REF_ID)
-		return err_set(err, STATUS_NOT_FOUND, "there is no pool %" PRIu64, ref->id);
-	if (!*pool_out)
-		return err_set(err, STATUS_NOT_FOUND, "there is no pool named %.128s", ref->name);
-	if (!may(call, *pool_out, right))
-		return rights_refuse(call, right, call_method(call)->name, err);
+	*pool_out = NULL;
+	if (!ref || ref->ref_case == SPAWND__V1__POOL_REF__REF__NOT_SET) {
+		err_invalid(err, "pool", "is missing");
+		return -EINVAL;
+	}
+	*pool_out = by_id ? pools_find(pools, ref->id) : pools_find_name(pools, ref->name);
+	if (!*pool_out) {
+		if (by_id)
+			err_set(err, STATUS_NOT_FOUND, "there is no pool %" PRIu64, ref->id);
+		else
+			err_set(err, STATUS_NOT_FOUND, "there is no pool named %.128s", ref->name);
+		return -ENOENT;
+	}
+	if (!may(call, *pool_out, right)) {
+		rights_refuse(call, right, call_method(call)->name, err);
+		return -EPERM;
+	}
 	audit_allowed(call, pool_id(*pool_out));
 	return 0;
 }
