@@ -46,6 +46,7 @@ SUITES = [
     ("integration with sanitizers", pytest("tests/integration"), {"SPAWND_BUILD": str(ASAN), **SANITIZERS}),
     ("python", pytest("tests/python"), {"SPAWND_BUILD": str(RELEASE)}),
     ("conformance", pytest("tests/conformance"), {"SPAWND_BUILD": str(RELEASE)}),
+    ("node", pytest("tests/node"), {"SPAWND_BUILD": str(RELEASE)}),
     ("chaos", pytest("tests/chaos"), {"SPAWND_BUILD": str(RELEASE)}),
     ("failpoints", pytest("tests/failpoints"), {"SPAWND_BUILD": str(FAILPOINTS)}),
 ]
