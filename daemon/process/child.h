@@ -202,7 +202,10 @@ struct slot_total {
 	bool complete;
 };
 size_t child_totals(const struct child *child, struct slot_total *totals, size_t size);
-/* Its log file: NULL when it has none; what hinders writing it now (a positive errno, or 0), and bytes that are missing in it. */
+/*
+ * Its log file: NULL when it has none or an engine before this one closed it; why the last bytes could not be written to it (a
+ * positive errno, or 0: they could), and how many are missing in it in all.
+ */
 const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out);
 /* Bytes capture cut from a slot: false when none. */
 bool child_cut(const struct child *child, uint32_t slot, uint64_t *offset_out, uint64_t *bytes_out);

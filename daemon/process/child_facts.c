@@ -99,8 +99,10 @@ size_t child_totals(const struct child *child, struct slot_total *totals, size_t
 
 const char *child_log_file(const struct child *child, int *error_out, uint64_t *lost_out)
 {
-	*error_out = child->log_error;
-	*lost_out = child->logfile ? logfile_lost(child->logfile) : 0;
+	const struct record_filing *filing = &child->record->filing;
+
+	*error_out = (int)atomic_load(&filing->error);
+	*lost_out = atomic_load(&filing->lost);
 	return child->logfile ? logfile_path(child->logfile) : NULL;
 }
 

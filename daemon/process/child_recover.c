@@ -91,6 +91,7 @@ static void add_streams(struct child *child, const struct recovered *recovered)
 	/* of one that is closed nothing is written any more, and where its bytes went the engine before this one knew */
 	if (!record_has(child->record, RECORD_CLOSED) && child_open_logfile(child, &err) < 0)
 		log_(LOG_ERROR, "process %llu: its log file cannot be opened again: %s", (unsigned long long)child->id, err.message);
+	children->stats.log_lost += atomic_load(&child->record->filing.lost);
 	child->output = output_create(children->host, &children->stats, child->id, child->logfile, &child_output_observer, child);
 	if (spec->message->transport == SPAWND__V1__TRANSPORT__TRANSPORT_HANDOVER)
 		return;

@@ -158,6 +158,7 @@ struct logfile *logfile_create(const struct logfile_spec *spec, struct err *err)
 	logfile = mem_alloc(sizeof(*logfile));
 	logfile->path = mem_strdup(spec->path);
 	logfile->record = spec->record;
+	logfile->lost = spec->record ? atomic_load(&spec->record->filing.lost) : 0;
 	logfile->max_bytes = spec->max_bytes;
 	logfile->keep = spec->keep < LOGFILE_KEEP_MAX ? spec->keep : LOGFILE_KEEP_MAX;
 	logfile->uid = spec->uid;
@@ -271,6 +272,8 @@ static void note_lost(struct logfile *logfile, uint32_t slot, uint64_t end, size
 
 	extent->from = extent->end = end;
 	logfile->lost += bytes;
+	if (logfile->record)
+		atomic_store(&logfile->record->filing.lost, logfile->lost);
 }
 
 /* ---- rotation ---- */
@@ -329,12 +332,19 @@ static void begin_generation(struct logfile *logfile)
 	forget_segments(logfile, stale);
 }
 
+static void set_error(struct logfile *logfile, int error)
+{
+	logfile->error = error;
+	if (logfile->record)
+		atomic_store(&logfile->record->filing.error, (uint32_t)error);
+}
+
 /* Notes why nothing can be written; logged when it is new. */
 static void fail(struct logfile *logfile, const char *what, int error)
 {
 	if (!logfile->error)
 		log_(LOG_ERROR, "log file %s: cannot be %s: %s", logfile->path, what, err_name(error));
-	logfile->error = error;
+	set_error(logfile, error);
 }
 
 /* Goes on in a new file, or from the start of this one when none is kept. What could not be done just now is not tried again. */
@@ -418,7 +428,7 @@ static size_t write_piece(struct logfile *logfile, const uint8_t *bytes, size_t 
 	}
 	if (logfile->error)
 		log_(LOG_INFO, "log file %s: written again, %llu bytes are missing", logfile->path, (unsigned long long)logfile->lost);
-	logfile->error = 0;
+	set_error(logfile, 0);
 	return written;
 }
 

@@ -52,13 +52,15 @@ struct record_slot {
 	_Atomic uint64_t filed;  /* output: offset behind what the log file has, or will never have */
 };
 
-/* A piece on its way into the log file: whether it got there its bytes tell, where the file stood. */
+/* A piece on its way into the log file: whether it got there its bytes tell, where the file stood. And what became of others. */
 struct record_filing {
+	_Atomic uint64_t lost;   /* bytes that could not be written */
 	_Atomic uint64_t length; /* 0: none is on its way */
 	uint64_t offset;         /* in the slot */
 	uint64_t position;       /* in the file, unless others append to it */
 	uint64_t device, inode;
-	uint32_t slot, reserved;
+	uint32_t slot;
+	_Atomic uint32_t error; /* positive errno of the last try to write; 0: it went well */
 };
 
 /* Who asked for it, by which act. */

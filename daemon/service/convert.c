@@ -211,7 +211,8 @@ Spawnd__V1__Process *convert_process(const struct child *child, unsigned what)
 	process->uptime_ms = uptime_ms(process);
 	process->uid = child_owner(child);
 	process->closed = child_is_closed(child);
-	if (child_log_file(child, &log_error, &process->log_lost_bytes) && log_error)
+	child_log_file(child, &log_error, &process->log_lost_bytes);
+	if (log_error)
 		process->log_error = (char *)err_name(log_error);
 	fill_output(process, child);
 	fill_channel(process, child);

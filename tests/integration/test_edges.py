@@ -95,6 +95,19 @@ def test_a_log_file_that_cannot_be_written_shows_everywhere_and_recovers(client,
     assert log.read_bytes().strip(b"c") == b"" and blocker.read_bytes() == b"a" * 1000
 
 
+def test_what_a_log_file_misses_is_known_after_the_end_and_after_the_engine(daemon, client, tmp_path):
+    log = tmp_path / "log"
+    (tmp_path / "log.1" / "x").mkdir(parents=True)
+    process = client.start("head", "-c", "3000", "/dev/zero", log_file=processes.LogFile(path=str(log).encode(), max_bytes=1000, keep=1))
+    client.wait(process, closed=True)
+    for _ in range(2):
+        now, stats = client.get(process), client.stats()
+        assert (now.log_error, now.log_lost_bytes) == ("EISDIR", 3000 - log.stat().st_size) and now.log_lost_bytes > 0
+        assert stats.log_lost_bytes == now.log_lost_bytes and stats.logs_failing == 0
+        os.kill(stats.engine_pid, signal.SIGKILL)
+        client = daemon.client()
+
+
 def test_an_ended_process_holds_no_descriptor_of_its_log_file(daemon, client, tmp_path):
     log = tmp_path / "log"
     process = client.start("sh", "-c", "echo hello; seq 1 3000", retain_bytes=4096, log_file=processes.LogFile(path=str(log).encode()))
