@@ -122,6 +122,19 @@ def failure():
     return "exit status 127, spawn /no/such/program ENOENT"
 
 
+@step("A forked child: JSON messages there and back")
+def forked():
+    module = pathlib.Path(SOCKET).parent / "echo.js"
+    module.write_text("process.on('message', (m) => process.send({ got: m, pid: process.pid }));\n")
+    shown("fork", module.name)
+    letters = [{"hello": "child"}, [1, 2, 3], "grüße", None]
+    done = ctl("fork", str(module), input="".join(json.dumps(letter) + "\n" for letter in letters).encode())
+    print("  " + done.stdout.decode().rstrip().replace("\n", "\n  "))
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    expect(done.returncode == 0 and [answer["got"] for answer in answers] == letters, "messages were lost or changed")
+    return f"{len(answers)} messages each way through Node's own process.send, exit status 0"
+
+
 @step("A client that is killed leaves nothing behind")
 def killed_client():
     client = subprocess.Popen([CTL, "--socket", SOCKET, "run", "--", "sh", "-c", "echo up; exec sleep 4343"], stdout=subprocess.PIPE)

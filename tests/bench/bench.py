@@ -70,6 +70,12 @@ FIGURES = {
         {"spawnd": ours("ping", 20000)}, [("median", "spawnd", None, "<=", 30)]),
     "unary calls, 64 in flight, per second": (
         {"spawnd": ours("pipelined", 400000, 64)}, [("rate", "spawnd", None, ">=", 300000)]),
+    "message to a Node child and back, microseconds": (
+        {"spawnd": ours("round-trip", 5000, NODE_SCRIPT), "node": node("round-trip", 5000)},
+        [("of Node", "spawnd", "node", "<=", 0.55)]),
+    "messages to a Node child, per second": (
+        {"spawnd": ours("messages", 200000, NODE_SCRIPT), "node": node("messages", 200000)},
+        [("of Node", "spawnd", "node", ">=", 2.0)]),
     "memory with 1,000 idle children, bytes": (
         {"spawnd": ours("idle", 1000), "node": node("idle", 1000)},
         [("keeper and engine", "spawnd", None, "<=", 8 << 20), ("of Node", "spawnd", "node", "<=", 0.2)]),

@@ -5,6 +5,8 @@
  *   client SOCKET idle COUNT                    COUNT silent children with three pipes: resident bytes of keeper and engine
  *   client SOCKET ping COUNT                    unary calls one after the other: median microseconds
  *   client SOCKET pipelined COUNT FLIGHT        FLIGHT unary calls under way: calls per second
+ *   client SOCKET round-trip COUNT SCRIPT       messages to `node SCRIPT echo` and back: median microseconds
+ *   client SOCKET messages COUNT SCRIPT         messages to `node SCRIPT sink COUNT`: messages per second
  */
 #include <limits.h>
 #include <poll.h>
@@ -226,6 +228,89 @@ static void pipelined(int count, unsigned flight)
 	printf("%f\n", count / (now() - begin));
 }
 
+static unsigned answers;
+
+static void on_message(void *context, struct spawnd_process *process, const struct spawnd_message *message)
+{
+	answers++;
+}
+
+static const char letter[] = "{\"type\":\"request\",\"id\":123456,\"path\":\"/index.html\",\"headers\":{\"host\":\"localhost\"}}";
+static const struct spawnd_outgoing outgoing = {.data = letter, .size = sizeof(letter) - 1};
+
+/* A child of Node with a channel, as fork() would start it. It ends when its channel does. */
+static struct spawnd_process *start_node(const char *const *argv)
+{
+	static const struct spawnd_handlers handlers = {.message = on_message, .ended = on_ended};
+	struct spawnd_spec *spec = spawnd_spec_create(argv);
+	struct spawnd_process *process;
+	struct spawnd_error error;
+
+	spawnd_spec_set_channel(spec, 3, SPAWND_JSON);
+	process = spawnd_spawn(client, spec, SPAWND_BLOCK, 0, &handlers, NULL, &error);
+	if (!process)
+		fail(&error);
+	spawnd_spec_free(spec);
+	running++;
+	return process;
+}
+
+/* Waits until the child has answered `count` times in all. A child that ends before is a failure. */
+static void wait_answers(unsigned count)
+{
+	while (answers < count && running)
+		step();
+	if (answers < count)
+		exit(1);
+}
+
+static void finish_node(struct spawnd_process *process)
+{
+	spawnd_process_disconnect(process);
+	while (running)
+		step();
+}
+
+static void round_trip(unsigned count, const char *script)
+{
+	const char *const argv[] = {"node", script, "echo", NULL};
+	struct spawnd_process *process = start_node(argv);
+	double *times = mem_alloc(count * sizeof(*times));
+
+	wait_answers(1);
+	for (unsigned i = 0; i < count; i++) {
+		double begin = now();
+
+		spawnd_process_send(process, &outgoing);
+		wait_answers(i + 2);
+		times[i] = (now() - begin) * 1e6;
+	}
+	printf("%f\n", median(times, count));
+	free(times);
+	finish_node(process);
+}
+
+static void message_rate(const char *count, const char *script)
+{
+	const char *const argv[] = {"node", script, "sink", count, NULL};
+	struct spawnd_process *process = start_node(argv);
+	int left = atoi(count);
+	double begin;
+
+	wait_answers(1);
+	begin = now();
+	while (answers < 2 && running) {
+		conn_cork(client->conn);
+		for (; left > 0 && spawnd_process_unsent(process) < 65536; left--)
+			spawnd_process_send(process, &outgoing);
+		conn_uncork(client->conn);
+		step();
+	}
+	wait_answers(2);
+	printf("%f\n", atoi(count) / (now() - begin));
+	finish_node(process);
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 3 ? argv[2] : "";
@@ -248,6 +333,10 @@ int main(int argc, char **argv)
 		ping(count);
 	else if (argc == 5 && strcmp(verb, "pipelined") == 0)
 		pipelined(count, (unsigned)atoi(argv[4]));
+	else if (argc == 5 && strcmp(verb, "round-trip") == 0)
+		round_trip((unsigned)count, argv[4]);
+	else if (argc == 5 && strcmp(verb, "messages") == 0)
+		message_rate(argv[3], argv[4]);
 	else
 		return fprintf(stderr, "usage: client SOCKET VERB ...\n"), 2;
 	spawnd_close(client);
