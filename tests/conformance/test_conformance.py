@@ -41,9 +41,10 @@ def spec_of(scenario):
 
 
 def error_of(error, argv):
+    """As Node has it. Behind Node's own sentence ours may say more: which directory could not be entered."""
     detail = error.detail
     return {"code": detail.code, "errno": -detail.errnum, "syscall": detail.syscall, "path": detail.path.decode(),
-            "spawnargs": [word.decode() for word in detail.spawnargs], "message": error.message}
+            "spawnargs": [word.decode() for word in detail.spawnargs], "message": error.message.split(":")[0]}
 
 
 def on_spawnd(client, scenario):

@@ -527,8 +527,8 @@ void test_a_wait_without_a_limit_has_none_afterwards(void)
 	close_scene(scene);
 }
 
-/* Answers so many requests of each connection in turn, then cuts it. Runs in a process of its own. */
-static _Noreturn void serve(int listener, const unsigned *answers, size_t connections)
+/* Answers so many requests of each connection in turn, then cuts it. Runs in a process of its own, and gives its status. */
+static int serve(int listener, const unsigned *answers, size_t connections)
 {
 	struct fake fake = {.conn = NULL};
 
@@ -544,12 +544,12 @@ static _Noreturn void serve(int listener, const unsigned *answers, size_t connec
 				fake_respond(&fake, frame->header.stream_id, 0, NULL, NULL);
 				left--;
 			} else if (poll(&polled, 1, 10000) <= 0) {
-				_exit(1);
+				return 1;
 			}
 		}
 		conn_destroy(fake.conn);
 	}
-	_exit(0);
+	return 0;
 }
 
 /* A client connects by a relative path, and its process goes elsewhere before it has to connect again. */
@@ -566,8 +566,10 @@ static void check_relative(const char *directory)
 	CU_ASSERT_FATAL(before && chdir(directory) == 0);
 	CU_ASSERT_FATAL(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listener, 8) == 0);
 	server = fork();
-	if (server == 0)
-		serve(listener, answers, array_size(answers));
+	if (server == 0) {
+		free(before);
+		_exit(serve(listener, answers, array_size(answers)));
+	}
 	CU_ASSERT_EQUAL_FATAL(spawnd_connect("s", SPAWND_NO_AUTOSTART | SPAWND_NO_CONTEXT, &client, &error), 0);
 	CU_ASSERT(spawnd_socket(client)[0] == '/');
 	CU_ASSERT_EQUAL(chdir(before), 0);
